@@ -1,0 +1,49 @@
+"""Deformable 3-D convolution (Dai et al. 2017 in three dimensions), for the preset "Def Conv"."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from . import fields
+
+TAPS = 27
+
+
+class DeformableConv3d(nn.Module):
+    """A 3×3×3 convolution, stride 1, zero padding, whose 27 taps move by learned offsets (in voxels).
+
+    The offsets come from a convolution of the input initialised to zero, so the layer starts as the plain convolution
+    with the same weight. Sampling is trilinear; outside the volume the input is zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3, 3))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # what nn.Conv3d starts from
+        self.offsets = nn.Conv3d(inputs, 3 * TAPS, 3, padding=1, bias=False)
+        nn.init.zeros_(self.offsets.weight)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[1, inputs, z, y, x]` → `[1, outputs, z, y, x]`."""
+        offsets = self.offsets(image).float()
+        total: Tensor | None = None
+        for tap in range(TAPS):
+            kz, ky, kx = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
+            place = offsets[:, 3 * tap : 3 * tap + 3] + offsets.new_tensor([kx, ky, kz]).view(1, 3, 1, 1, 1)
+            kernel = self.weight[:, :, kz + 1, ky + 1, kx + 1]
+            # Recomputed in the backward pass: 27 sampled copies of the input would not fit in memory.
+            part = checkpoint(_tap, image, place, kernel, use_reentrant=False)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+
+def _tap(image: Tensor, place: Tensor, kernel: Tensor) -> Tensor:
+    shape = fields.shape_of(image)
+    points = fields.unit_grid(shape, image.device) + fields.from_voxels(place)
+    grid = points.permute(0, 2, 3, 4, 1).to(image.dtype)
+    sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return F.conv3d(sampled, kernel[:, :, None, None, None])

@@ -1,0 +1,96 @@
+"""Which device computes, what it is called, and how much memory it has."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Device:
+    """`name` is what `--device` takes; memory in MiB, None where the system does not tell."""
+
+    name: str
+    label: str
+    total_mb: int | None
+    free_mb: int | None
+
+
+def available() -> list[Device]:
+    """Every device that can run a registration, the best first."""
+    found = [_cuda(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available() and _runs(torch.device("mps")):
+        found.append(Device("mps", "Apple GPU", None, None))
+    total, free = _host_memory()
+    found.append(Device("cpu", f"CPU, {torch.get_num_threads()} threads", total, free))
+    return found
+
+
+def choose(name: str) -> torch.device:
+    """`auto` takes the first of `available()`. Raises InputError for a device that is not there."""
+    devices = available()
+    if name == "auto":
+        return torch.device(devices[0].name)
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in [device.name for device in devices]:
+        there = ", ".join(device.name for device in devices)
+        raise InputError(f"Device '{name}' is not available on this machine; choose auto or one of: {there}.")
+    return torch.device(wanted)
+
+
+def label_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def prefers_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions run faster in bfloat16: told by the hardware, not timed, so that runs repeat exactly."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(supported and supported())
+    return False
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory this process has held: the device's own for CUDA, else the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _cuda(index: int) -> Device:
+    free, total = torch.cuda.mem_get_info(index)
+    return Device(f"cuda:{index}", torch.cuda.get_device_name(index), total // 2**20, free // 2**20)
+
+
+def _runs(device: torch.device) -> bool:
+    """Whether the device has the operators a registration needs (MPS has lacked 3-D sampling)."""
+    try:
+        image = torch.rand(1, 1, 4, 4, 4, device=device, requires_grad=True)
+        grid = torch.zeros(1, 4, 4, 4, 3, device=device)
+        out = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+        F.conv3d(out, torch.rand(1, 1, 3, 3, 3, device=device)).sum().backward()  # type: ignore[no-untyped-call]
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
+
+
+def _host_memory() -> tuple[int | None, int | None]:
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * page // 2**20, os.sysconf("SC_AVPHYS_PAGES") * page // 2**20
+    except (AttributeError, ValueError, OSError):
+        return None, None

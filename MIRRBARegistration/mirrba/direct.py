@@ -1,0 +1,88 @@
+"""A start without network: multi-scale gradient descent on the displacement itself, by composed, smoothed steps.
+
+It finds the large motion in seconds, so that the network has the fine motion left to explain — the paper's
+"Combined" idea with a start of our own. Smoothing the update and the field is the regularisation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import fields, losses
+from .network import Moving
+from .progress import Progress, Stage
+from .pyramid import level_shapes, levels_of
+
+WINDOW = 5
+UPDATE_SIGMA = 1.73  # voxels
+FIELD_SIGMA = 0.7  # voxels
+STEP = 0.5  # voxels, the longest vector of an update
+COST = 0.04  # of a network's iteration, per voxel
+
+
+def stage_name(level: int, levels: int) -> str:
+    return f"start {level + 1} of {levels}"
+
+
+def stages(iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
+    shapes = level_shapes(shape, len(iterations))
+    count = len(iterations)
+    return [
+        Stage(stage_name(k, count), iterations[k], COST * math.prod(shapes[k]), k + 1, count) for k in range(count)
+    ]
+
+
+def smooth(field: Tensor, sigma: float) -> Tensor:
+    """Gaussian smoothing of `[1, c, z, y, x]`, σ in voxels; at the border the kernel is renormalised."""
+    radius = max(1, math.ceil(3 * sigma))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=field.device) / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    for axis in (2, 3, 4):
+        total = kernel[radius] * field
+        mass = torch.full((field.shape[axis],), float(kernel[radius]), device=field.device)
+        size = field.shape[axis]
+        for shift in range(1, min(radius, size - 1) + 1):
+            share = kernel[radius + shift]
+            total.narrow(axis, shift, size - shift).add_(share * field.narrow(axis, 0, size - shift))
+            total.narrow(axis, 0, size - shift).add_(share * field.narrow(axis, shift, size - shift))
+            mass[shift:] += share
+            mass[: size - shift] += share
+        view = [1] * field.dim()
+        view[axis] = size
+        field = total / mass.view(view)
+    return field
+
+
+def direct_start(
+    fixed: Tensor, moving: Tensor, weight: Tensor, iterations: Sequence[int], progress: Progress
+) -> Tensor:
+    """The displacement (unit coordinates) that brings `moving` onto `fixed`; `iterations` coarsest level first."""
+    count = len(iterations)
+    images, weights = levels_of(fixed, count), levels_of(weight, count)
+    seen = Moving(levels_of(moving, count))
+    displacement = fields.zeros(fields.shape_of(images[0]), fixed.device)
+    for level in range(count):
+        progress.begin(stage_name(level, count))
+        similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
+        displacement = fields.resize(displacement, fields.shape_of(images[level]))
+        for iteration in range(1, iterations[level] + 1):
+            displacement.requires_grad_(True)
+            loss = similarity(seen.warp(level, displacement))
+            (gradient,) = torch.autograd.grad(loss, displacement)
+            displacement = _descend(displacement.detach(), gradient)
+            progress.step(iteration, loss.detach(), {"lncc": loss.detach()})
+    progress.close()
+    return displacement
+
+
+def _descend(displacement: Tensor, gradient: Tensor) -> Tensor:
+    # The gradient is per unit coordinate; a step in voxels needs it per voxel, and unit coordinates again after.
+    update = -smooth(fields.from_voxels(gradient), UPDATE_SIGMA)
+    longest = update.norm(dim=1).amax().clamp_min(1e-20)
+    step = fields.from_voxels(update * (STEP / longest))
+    return smooth(fields.compose(displacement, step), FIELD_SIGMA)

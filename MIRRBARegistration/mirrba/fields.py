@@ -1,0 +1,126 @@
+"""Displacement and velocity fields as tensors: warping, integration, composition, inversion, Jacobian determinant.
+
+Fields are `[1, 3, z, y, x]`, components (x, y, z), in unit coordinates: [-1, 1] spans the outer faces of the volume
+(`align_corners=False`), so a unit displacement is the same length in mm at every level of a pyramid. A displacement
+u maps a point p of the fixed image to p + u(p) of the moving image.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+INTEGRATION_STEPS = 7  # as LapIRN and Dalca et al. 2019
+Shape = tuple[int, int, int]
+
+
+@lru_cache(maxsize=16)
+def unit_grid(shape: Shape, device: torch.device) -> Tensor:
+    """Unit coordinates of the voxel centres, `[1, 3, z, y, x]`."""
+    axes = [(torch.arange(n, device=device, dtype=torch.float32) + 0.5) * (2.0 / n) - 1.0 for n in shape]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([x, y, z])[None]
+
+
+def shape_of(field: Tensor) -> Shape:
+    depth, height, width = field.shape[2:]
+    return depth, height, width
+
+
+def zeros(shape: Shape, device: torch.device) -> Tensor:
+    return torch.zeros(1, 3, *shape, device=device)
+
+
+def warp(image: Tensor, displacement: Tensor) -> Tensor:
+    """image(p + u(p)), trilinear, `[1, c, z, y, x]`; outside the volume its border value."""
+    points = unit_grid(shape_of(displacement), displacement.device) + displacement
+    grid = points.permute(0, 2, 3, 4, 1)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """The displacement of p → outer(inner(p)): inner first, as a map of points."""
+    return inner + warp(outer, inner)
+
+
+def integrate(velocity: Tensor, steps: int = INTEGRATION_STEPS) -> Tensor:
+    """exp(velocity) by scaling and squaring: the displacement at time 1 of the stationary velocity."""
+    displacement = velocity / 2**steps
+    for _ in range(steps):
+        displacement = compose(displacement, displacement)
+    return displacement
+
+
+def resize(field: Tensor, shape: Shape) -> Tensor:
+    """Trilinear resampling to another grid over the same volume; unit coordinates need no rescaling."""
+    if shape_of(field) == shape:
+        return field
+    return F.interpolate(field, size=shape, mode="trilinear", align_corners=False)
+
+
+def _half_voxels(shape: Shape, device: torch.device) -> Tensor:
+    depth, height, width = shape
+    return torch.tensor([width, height, depth], device=device, dtype=torch.float32).view(1, 3, 1, 1, 1) / 2
+
+
+def to_voxels(field: Tensor) -> Tensor:
+    """Unit coordinates to voxels of the field's own grid."""
+    return field * _half_voxels(shape_of(field), field.device)
+
+
+def from_voxels(field: Tensor) -> Tensor:
+    """Voxels of the field's own grid to unit coordinates."""
+    return field / _half_voxels(shape_of(field), field.device)
+
+
+def jacobian_determinant(displacement: Tensor) -> Tensor:
+    """det J of p → p + u(p) by forward differences, `[1, z-1, y-1, x-1]`; u in **voxels**."""
+    u = displacement[:, :, :-1, :-1, :-1]
+    dx = displacement[:, :, :-1, :-1, 1:] - u
+    dy = displacement[:, :, :-1, 1:, :-1] - u
+    dz = displacement[:, :, 1:, :-1, :-1] - u
+    a, b, c = dx[:, 0] + 1, dx[:, 1], dx[:, 2]
+    d, e, f = dy[:, 0], dy[:, 1] + 1, dy[:, 2]
+    g, h, i = dz[:, 0], dz[:, 1], dz[:, 2] + 1
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+def _gradient(displacement: Tensor) -> Tensor:
+    """∂u_j/∂p_i of a field in voxels by central differences, `[1, 3 (u_j), 3 (p_i: x, y, z), z, y, x]`."""
+    dz, dy, dx = torch.gradient(displacement, dim=(2, 3, 4))
+    return torch.stack([dx, dy, dz], dim=2)
+
+
+def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
+    """The displacement v with (p + v(p)) + u(p + v(p)) = p, by damped Newton steps on every voxel.
+
+    Plain fixed-point iteration diverges where the map stretches more than twofold, as around a filling bladder.
+    """
+    shape = shape_of(displacement)
+    u = to_voxels(displacement)
+    jacobian = _gradient(u)
+    jacobian += torch.eye(3, device=u.device).view(1, 3, 3, 1, 1, 1)
+    flat = jacobian.reshape(1, 9, *shape)
+    inverse = torch.zeros_like(u)
+    for _ in range(iterations):
+        where = from_voxels(inverse)
+        residual = inverse + warp(u, where)
+        step = _solve(warp(flat, where).reshape(1, 3, 3, *shape), residual)
+        length = step.norm(dim=1, keepdim=True)
+        inverse = inverse - step * (2.0 / length.clamp_min(2.0))  # at most two voxels a step
+        if float(length.max()) < 1e-3:
+            break
+    return from_voxels(inverse)
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve 3×3 systems voxelwise: matrix `[1, 3, 3, …]`, right `[1, 3, …]`."""
+    columns = [matrix[:, :, k] for k in range(3)]
+    crosses = [torch.linalg.cross(columns[(k + 1) % 3], columns[(k + 2) % 3], dim=1) for k in range(3)]
+    determinant = (columns[0] * crosses[0]).sum(1, keepdim=True)
+    determinant = torch.where(determinant.abs() < 0.05, torch.full_like(determinant, 0.05), determinant)
+    parts = [(crosses[k] * right).sum(1, keepdim=True) for k in range(3)]
+    return torch.cat(parts, dim=1) / determinant

@@ -1,0 +1,116 @@
+"""The three terms of the objective: local NCC, smoothness, diffeomorphism (paper eq. 3 and 5).
+
+All in float32: window sums lose their meaning in TF32 or bfloat16, so callers keep them outside autocast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import fields
+
+EPSILON = 1e-5  # as LapIRN
+
+
+def box_sum(image: Tensor, window: int) -> Tensor:
+    """Sum over a cube of odd side `window` around each voxel of `[1, c, z, y, x]`, zero outside the volume.
+
+    Shifted additions axis by axis: exact to rounding and faster on a CPU than a convolution. The zero-padded sum over
+    a symmetric window is its own adjoint.
+    """
+    for axis in (2, 3, 4):
+        total = image.clone()
+        size = image.shape[axis]
+        for shift in range(1, min(window // 2, size - 1) + 1):
+            total.narrow(axis, shift, size - shift).add_(image.narrow(axis, 0, size - shift))
+            total.narrow(axis, 0, size - shift).add_(image.narrow(axis, shift, size - shift))
+        image = total
+    return image
+
+
+class LocalNCC:
+    """Squared local cross-correlation with a fixed image, whose window sums are computed once.
+
+    `__call__(warped)` is `-mean(weight · cross² / (var_fixed · var_warped + 1e-5))`, from 0 to -1. Images are
+    `[1, 1, z, y, x]` with intensities near zero (see `images.normalise`); `weight` (same shape) says where the images
+    may be compared.
+    """
+
+    def __init__(self, fixed: Tensor, window: int, weight: Tensor | None = None) -> None:
+        self.window = window
+        self.fixed = fixed
+        self.sum_fixed = box_sum(fixed, window)
+        self.var_fixed = (box_sum(fixed * fixed, window) - self.sum_fixed**2 / window**3).clamp_min_(0)
+        total = float(weight.sum()) if weight is not None else float(fixed.numel())
+        self.weight = (torch.ones_like(fixed) if weight is None else weight) / max(total, 1.0)
+
+    def __call__(self, warped: Tensor) -> Tensor:
+        return _LocalNCCFunction.apply(warped, self)  # type: ignore[no-untyped-call]
+
+
+class _LocalNCCFunction(torch.autograd.Function):
+    """The gradient is written out: it needs three box sums, where autograd would take five and keep every shift."""
+
+    @staticmethod
+    def forward(ctx: Any, warped: Tensor, ncc: LocalNCC) -> Tensor:
+        n = ncc.window**3
+        sum_warped = box_sum(warped, ncc.window)
+        cross = box_sum(ncc.fixed * warped, ncc.window) - ncc.sum_fixed * sum_warped / n
+        var_warped = (box_sum(warped * warped, ncc.window) - sum_warped**2 / n).clamp_min_(0)
+        denominator = ncc.var_fixed * var_warped + EPSILON
+        ctx.ncc = ncc
+        ctx.save_for_backward(warped, sum_warped, cross, denominator)
+        return -(ncc.weight * cross**2 / denominator).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        ncc, n = ctx.ncc, ctx.ncc.window**3
+        warped, sum_warped, cross, denominator = ctx.saved_tensors
+        by_cross = -2 * ncc.weight * cross / denominator
+        by_square = ncc.weight * cross**2 * ncc.var_fixed / denominator**2
+        by_sum = -(ncc.sum_fixed * by_cross + 2 * sum_warped * by_square) / n
+        terms = box_sum(torch.cat([by_cross, by_square, by_sum], dim=1), ncc.window)
+        return gradient * (ncc.fixed * terms[:, 0:1] + 2 * warped * terms[:, 1:2] + terms[:, 2:3]), None
+
+
+class MultiResolutionNCC:
+    """Level i of the network compares at i scales: window 2i+1 at the finest and 2 less per coarser scale, weights
+    1, 1/2, 1/4, … (LapIRN). Its optimum is therefore −1, −1.5, −1.75, …: λ weighs differently at each level.
+    """
+
+    def __init__(self, fixed: Tensor, level: int, weight: Tensor) -> None:
+        self.terms = []
+        for scale in range(level):
+            self.terms.append((0.5**scale, LocalNCC(fixed, 2 * (level - scale) + 1, weight)))
+            if scale < level - 1:
+                fixed, weight = F.avg_pool3d(fixed, 2), F.avg_pool3d(weight, 2)
+
+    def __call__(self, warped: Tensor) -> Tensor:
+        total = warped.new_zeros(())
+        for scale, (share, ncc) in enumerate(self.terms):
+            if scale:
+                warped = F.avg_pool3d(warped, 2)
+            total = total + share * ncc(warped)
+        return total
+
+
+def smoothness(velocity: Tensor) -> Tensor:
+    """R_smooth: mean squared forward difference of the velocity, in half voxels.
+
+    LapIRN scales unit coordinates by the number of voxels, which is twice a voxel displacement; the paper's
+    λ_smooth = 0.1 belongs to that scale, so it is kept.
+    """
+    scaled = 2 * fields.to_voxels(velocity)
+    total = velocity.new_zeros(())
+    for axis in (2, 3, 4):
+        total = total + scaled.diff(dim=axis).square().mean()
+    return total / 3
+
+
+def folding(displacement: Tensor) -> Tensor:
+    """R_diffeo: mean of relu(−det J), zero where the map keeps its orientation everywhere."""
+    return F.relu(-fields.jacobian_determinant(fields.to_voxels(displacement))).mean()

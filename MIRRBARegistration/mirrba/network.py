@@ -1,0 +1,151 @@
+"""The LapIRN pyramid (Mok and Chung 2020) as MIRRBA uses it, and the velocity without architecture.
+
+Both give the velocity of a level from that of the level below, so the optimisation does not know which it drives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import fields
+from .deformable import DeformableConv3d
+from .fields import Shape
+from .presets import Config
+
+CHANNELS = 28
+BLOCKS = 5
+SLOPE = 0.2
+RANGE = 0.4  # of the unit velocity that one level can add
+NOISE = 1e-3  # standard deviation of the free velocity's start (section 4.3)
+HEAD_START = 1e-5  # a level must start as no change, not as a random residual of a voxel or two
+
+
+def _conv(inputs: int, outputs: int, deformable: bool, stride: int = 1) -> nn.Module:
+    if deformable and stride == 1:
+        return DeformableConv3d(inputs, outputs)
+    return nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+class ResidualBlock(nn.Module):
+    """lrelu, conv, lrelu, conv, plus the raw input (left out for "wo RB")."""
+
+    def __init__(self, residual: bool, deformable: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.first = _conv(CHANNELS, CHANNELS, deformable)
+        self.second = _conv(CHANNELS, CHANNELS, deformable)
+
+    def forward(self, features: Tensor) -> Tensor:
+        out = self.second(F.leaky_relu(self.first(F.leaky_relu(features, SLOPE)), SLOPE))
+        return out + features if self.residual else out
+
+
+class Level(nn.Module):
+    """One level: encoder, down, residual blocks, up, head. No bias, no normalisation."""
+
+    def __init__(self, inputs: int, config: Config, deformable: bool) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            _conv(inputs, CHANNELS, deformable), nn.LeakyReLU(SLOPE), _conv(CHANNELS, CHANNELS, deformable)
+        )
+        self.down = nn.MaxPool3d(2) if config.down == "max" else _conv(CHANNELS, CHANNELS, deformable, stride=2)
+        self.blocks = nn.ModuleList([ResidualBlock(config.residual, deformable) for _ in range(BLOCKS)])
+        self.up = (
+            nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
+            if config.up == "linear"
+            else nn.ConvTranspose3d(CHANNELS, CHANNELS, 2, stride=2, bias=False)
+        )
+        last = nn.Conv3d(CHANNELS, 3, 3, padding=1, bias=False)
+        nn.init.normal_(last.weight, std=HEAD_START)
+        self.head = nn.Sequential(_conv(2 * CHANNELS, CHANNELS, deformable), nn.LeakyReLU(SLOPE), last, nn.Softsign())
+
+    def forward(self, inputs: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Inputs `[1, c, z, y, x]` and the embedding of the level below → velocity to add, embedding for above."""
+        encoded = self.encoder(inputs)
+        features = self.down(encoded)
+        if embedding is not None:
+            features = features + embedding
+        for block in self.blocks:
+            features = F.leaky_relu(block(features), SLOPE)
+        features = self.up(features)
+        return RANGE * self.head(torch.cat([features, encoded], dim=1)), features
+
+
+class Moving:
+    """The moving image's pyramid, seen through a start field if there is one."""
+
+    def __init__(self, levels: Sequence[Tensor], start: Tensor | None = None) -> None:
+        self.start = None if start is None else [fields.resize(start, fields.shape_of(image)) for image in levels]
+        self.levels = levels
+
+    def warp(self, level: int, displacement: Tensor) -> Tensor:
+        """The level's image at start(p + u(p)): one interpolation of the intensities, whatever the start."""
+        if self.start is not None:
+            displacement = fields.compose(self.start[level], displacement)
+        return fields.warp(self.levels[level], displacement)
+
+
+class State:
+    """What a level hands to the one above."""
+
+    def __init__(self, velocity: Tensor, embedding: Tensor | None) -> None:
+        self.velocity = velocity
+        self.embedding = embedding
+
+    def detach(self) -> State:
+        return State(self.velocity.detach(), None if self.embedding is None else self.embedding.detach())
+
+
+class Pyramid(nn.Module):
+    """Levels coarsest first. `mixed`: run the convolutions in bfloat16; fields stay float32."""
+
+    def __init__(self, config: Config, mixed: bool) -> None:
+        super().__init__()
+        self.pair, self.mixed = config.pair_input, mixed
+        images = 2 if config.pair_input else 1
+        self.levels = nn.ModuleList(
+            [
+                Level(images if k == 0 else images + 3, config, config.deformable and k == config.depth - 1)
+                for k in range(config.depth)
+            ]
+        )
+
+    def step(self, level: int, below: State | None, moving: Moving, fixed: Tensor) -> State:
+        """Level `level` (0 = coarsest) on what has been warped so far."""
+        shape = fields.shape_of(fixed)
+        if below is None:
+            base, parts = fields.zeros(shape, fixed.device), []
+            warped = moving.warp(level, base)
+        else:
+            base = fields.resize(below.velocity, shape)
+            warped = moving.warp(level, fields.resize(fields.integrate(below.velocity), shape))
+            parts = [base]
+        inputs = torch.cat([warped, *([fixed] if self.pair else []), *parts], dim=1)
+        inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(fixed.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+            added, embedding = self.levels[level](inputs, None if below is None else below.embedding)
+        return State(base + added.float().contiguous(), embedding)
+
+    def parameters_of(self, level: int) -> list[nn.Parameter]:
+        return list(self.levels[level].parameters())
+
+
+class FreeVelocity(nn.Module):
+    """"wo Archi": each level's velocity residual is itself what is optimised, starting from N(0, 0.001)."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.levels = nn.ParameterList([nn.Parameter(NOISE * torch.randn(1, 3, *shape)) for shape in shapes])
+
+    def step(self, level: int, below: State | None, moving: Moving, fixed: Tensor) -> State:
+        velocity: Tensor = self.levels[level]
+        if below is not None:
+            velocity = velocity + fields.resize(below.velocity, fields.shape_of(fixed))
+        return State(velocity, None)
+
+    def parameters_of(self, level: int) -> list[nn.Parameter]:
+        return [self.levels[level]]

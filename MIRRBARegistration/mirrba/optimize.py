@@ -1,0 +1,124 @@
+"""The coarse-to-fine optimisation of the network on one pair (paper sections 3.3 and 4.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import fields, losses
+from .network import FreeVelocity, Moving, Pyramid, State
+from .presets import Config
+from .progress import Progress, Stage
+from .pyramid import level_shapes, levels_of
+
+# Seconds per voxel and iteration, relative to each other: only the time left is estimated from them.
+NETWORK_COST = 1.0
+FREE_COST = 0.12
+
+
+def levels_run(config: Config) -> int:
+    """How many of the pyramid's levels are optimised."""
+    return config.depth if config.stop_level is None else min(config.stop_level, config.depth)
+
+
+def stage_name(level: int, config: Config) -> str:
+    return f"level {level + 1} of {config.depth}"
+
+
+def stages(config: Config, iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
+    unit = NETWORK_COST if config.architecture else FREE_COST
+    shapes = level_shapes(shape, config.depth)
+    return [
+        Stage(stage_name(k, config), iterations[k], unit * math.prod(shapes[k]), k + 1, config.depth)
+        for k in range(levels_run(config))
+    ]
+
+
+def optimize(
+    fixed: Tensor,
+    moving: Tensor,
+    weight: Tensor,
+    config: Config,
+    iterations: Sequence[int],
+    progress: Progress,
+    start: Tensor | None = None,
+    mixed: bool = False,
+) -> Tensor:
+    """The displacement (unit coordinates, `[1, 3, z, y, x]`) that brings `moving` onto `fixed`, start included.
+
+    Images and weight `[1, 1, z, y, x]` on one grid whose sides divide by 2^depth; `start` a displacement on it.
+    `iterations` per level, coarsest first. `mixed`: convolutions in bfloat16.
+    """
+    torch.manual_seed(config.seed)
+    shape = fields.shape_of(fixed)
+    images = levels_of(fixed, config.depth)
+    weights = levels_of(weight, config.depth)
+    seen = Moving(levels_of(moving, config.depth), start)
+    model = Pyramid(config, mixed) if config.architecture else FreeVelocity(level_shapes(shape, config.depth))
+    model = model.to(fixed.device)
+    if config.architecture:
+        model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    state: State | None = None
+    for level in range(levels_run(config)):
+        progress.begin(stage_name(level, config))
+        similarity = losses.MultiResolutionNCC(images[level], level + 1, weights[level])
+        state = _optimize_level(model, level, images, seen, similarity, config, iterations[level], progress)
+    progress.close()
+    if state is None:
+        displacement = fields.zeros(shape, fixed.device)
+    else:
+        displacement = fields.integrate(fields.resize(state.velocity, shape))
+    return displacement if start is None else fields.compose(start, displacement)
+
+
+def _optimize_level(
+    model: Pyramid | FreeVelocity,
+    level: int,
+    images: Sequence[Tensor],
+    moving: Moving,
+    similarity: losses.MultiResolutionNCC,
+    config: Config,
+    iterations: int,
+    progress: Progress,
+) -> State:
+    parameters = [p for k in range(level + 1) for p in model.parameters_of(k)]
+    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
+    frozen = iterations if level == 0 else round(config.freeze * iterations)
+    below = _lower(model, level, images, moving)
+    for iteration in range(1, iterations + 1):
+        if iteration > frozen:
+            below = _forward(model, level, images, moving)
+        state = model.step(level, below, moving, images[level])
+        displacement = fields.integrate(state.velocity)
+        terms = {"lncc": similarity(moving.warp(level, displacement))}
+        if config.smooth:
+            terms["smooth"] = config.smooth * losses.smoothness(state.velocity)
+        if config.diffeo:
+            terms["diffeo"] = config.diffeo * losses.folding(displacement)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        progress.step(iteration, loss.detach(), {name: term.detach() for name, term in terms.items()})
+    with torch.no_grad():
+        result = _forward(model, level + 1, images, moving)
+    assert result is not None
+    return result.detach()
+
+
+def _forward(model: Pyramid | FreeVelocity, count: int, images: Sequence[Tensor], moving: Moving) -> State | None:
+    """The state after the lowest `count` levels."""
+    state: State | None = None
+    for level in range(count):
+        state = model.step(level, state, moving, images[level])
+    return state
+
+
+def _lower(model: Pyramid | FreeVelocity, level: int, images: Sequence[Tensor], moving: Moving) -> State | None:
+    """The frozen levels below: run once, without a graph."""
+    with torch.no_grad():
+        state = _forward(model, level, images, moving)
+    return None if state is None else state.detach()

@@ -1,0 +1,133 @@
+"""What a run tells while it goes on, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from .errors import Cancelled, MirrbaError
+
+INTERVAL = 0.25  # seconds between two events: reading the loss waits for the device
+
+
+class Number(Protocol):
+    """A float, or a tensor of one element still on its device."""
+
+    def __float__(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the run; `cost` is per iteration, in any unit common to the stages."""
+
+    name: str
+    iterations: int
+    cost: float
+    level: int = 0
+    levels: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """One progress report; times in seconds, `remaining` None while unknown."""
+
+    stage: str
+    level: int
+    levels: int
+    iteration: int
+    iterations: int
+    loss: float | None
+    terms: dict[str, float]
+    fraction: float
+    elapsed: float
+    remaining: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Progress:
+    """Follows a list of stages; raises Cancelled from `step` as soon as `should_stop` says so."""
+
+    stages: list[Stage]
+    on_progress: Callable[[Event], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    _stage: Stage | None = None
+    _done: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+    _told: float = -math.inf
+    _losses: list[Number] = field(default_factory=list)
+
+    def begin(self, name: str) -> None:
+        """Enter the named stage; the loss history of the one before is closed."""
+        self._finish()
+        self._stage = next(stage for stage in self.stages if stage.name == name)
+        self._tell(0, None, {})
+
+    def step(self, iteration: int, loss: Number, terms: dict[str, Number]) -> None:
+        """After `iteration` (from 1) of the stage. Raises Cancelled, or MirrbaError where the loss is not finite."""
+        self.check()
+        self._losses.append(loss)
+        if time.monotonic() - self._told >= INTERVAL:
+            self._tell(iteration, loss, terms)
+
+    def check(self) -> None:
+        if self.should_stop is not None and self.should_stop():
+            raise Cancelled("The registration was cancelled; nothing was written.")
+
+    def close(self) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        stage = self._stage
+        if stage is None:
+            return
+        if self._losses:
+            losses = [_finite(loss, stage.name) for loss in self._losses]
+            self.history.append({"stage": stage.name, "loss": losses})
+        self._done += stage.cost * stage.iterations
+        self._losses, self._stage = [], None
+
+    def _tell(self, iteration: int, loss: Number | None, terms: dict[str, Number]) -> None:
+        self.check()
+        stage = self._stage
+        assert stage is not None
+        self._told = time.monotonic()
+        value = None if loss is None else _finite(loss, stage.name)
+        if self.on_progress is None:
+            return
+        fraction = self._fraction(iteration)
+        elapsed = self._told - self._started
+        self.on_progress(
+            Event(
+                stage=stage.name,
+                level=stage.level,
+                levels=stage.levels,
+                iteration=iteration,
+                iterations=stage.iterations,
+                loss=value,
+                terms={name: float(term) for name, term in terms.items()},
+                fraction=round(fraction, 4),
+                elapsed=round(elapsed, 2),
+                remaining=round(elapsed * (1 / fraction - 1), 1) if fraction > 0.02 else None,
+            )
+        )
+
+    def _fraction(self, iteration: int) -> float:
+        assert self._stage is not None
+        total = sum(stage.cost * stage.iterations for stage in self.stages)
+        return min(1.0, (self._done + self._stage.cost * iteration) / total) if total else 0.0
+
+
+def _finite(loss: Number, stage: str) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise MirrbaError(
+            f"The optimisation diverged in stage '{stage}' (loss {value}); try again with a smaller learning_rate."
+        )
+    return value

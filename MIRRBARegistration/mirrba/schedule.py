@@ -1,0 +1,44 @@
+"""The working resolution and the iterations that a device can finish. Written down in docs/method.md."""
+
+from __future__ import annotations
+
+import math
+
+from .presets import Config
+
+PAPER_ITERATIONS = 1000  # on every lower level (section 4.2)
+PAPER_FINEST = 2000
+PAPER_VOXELS = 200**3
+CPU_ITERATIONS = (300, 200, 150)  # lower levels, coarsest first
+CPU_FINEST = 50
+CPU_VOXELS = 300_000  # a network's iteration at the finest level then takes one to two seconds on two cores
+CPU_VOXELS_DIRECT = 1_000_000
+CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
+ROUNDING = 0.25  # mm
+
+
+def iterations_for(config: Config, device: str) -> tuple[int, ...]:
+    """Per level, coarsest first: what the user set, else the paper's on a GPU and a short one on a CPU."""
+    if config.iterations is not None:
+        return config.iterations
+    if device == "cpu":
+        return (*CPU_ITERATIONS[: config.depth - 1], CPU_FINEST)
+    return (*[PAPER_ITERATIONS] * (config.depth - 1), PAPER_FINEST)
+
+
+def voxel_limit(config: Config, device: str) -> int:
+    if device != "cpu":
+        return PAPER_VOXELS
+    if config.stop_level == 0:
+        return CPU_VOXELS_DIRECT
+    return CPU_VOXELS_DEFORMABLE if config.deformable else CPU_VOXELS
+
+
+def spacing_for(config: Config, device: str, box_mm: tuple[float, float, float], native_mm: float) -> float:
+    """Isotropic working spacing, mm: the user's; else the image's own finest, or coarser so that the body's box holds
+    no more voxels than the device's limit, rounded up to a quarter of a millimetre.
+    """
+    if config.spacing is not None:
+        return config.spacing
+    fitting = (math.prod(box_mm) / voxel_limit(config, device)) ** (1 / 3)
+    return math.ceil(max(native_mm, fitting) / ROUNDING) * ROUNDING
