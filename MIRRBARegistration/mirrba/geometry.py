@@ -1,0 +1,69 @@
+"""Where a grid of voxels lies in space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size (x, y, z), spacing in mm, origin (centre of the first voxel) in LPS mm, direction row by row, as ITK."""
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    @staticmethod
+    def from_image(image: sitk.Image) -> Geometry:
+        return Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size as arrays have it: (z, y, x)."""
+        return self.size[2], self.size[1], self.size[0]
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """Direction times spacing: maps index (x, y, z) steps to mm, 3×3."""
+        return np.array(self.direction).reshape(3, 3) * np.array(self.spacing)
+
+    def point(self, index: Sequence[float]) -> tuple[float, float, float]:
+        """LPS mm of a continuous index (x, y, z)."""
+        x, y, z = np.array(self.origin) + self.matrix @ np.array(index, float)
+        return float(x), float(y), float(z)
+
+    def cropped(self, low: Sequence[int], high: Sequence[int]) -> Geometry:
+        """Indices low ≤ i < high (x, y, z); beyond the grid they extend it."""
+        x, y, z = (int(b) - int(a) for a, b in zip(low, high, strict=True))
+        return replace(self, size=(x, y, z), origin=self.point(low))
+
+    def padded(self, voxels: int) -> Geometry:
+        return self.cropped([-voxels] * 3, [n + voxels for n in self.size])
+
+    def resampled(self, spacing: float) -> Geometry:
+        """The same volume, outer face to outer face, in isotropic voxels; the last ones may reach beyond it."""
+        extent = [n * s for n, s in zip(self.size, self.spacing, strict=True)]
+        x, y, z = (max(1, math.ceil(e / spacing - 1e-6)) for e in extent)
+        first = [(spacing / s - 1) / 2 for s in self.spacing]
+        return replace(self, size=(x, y, z), spacing=(spacing,) * 3, origin=self.point(first))
+
+    def padded_to(self, multiple: int) -> Geometry:
+        """Grown on both sides until every side divides by `multiple`."""
+        missing = [-n % multiple for n in self.size]
+        low = [-(n // 2) for n in missing]
+        return self.cropped(low, [n + m + a for n, m, a in zip(self.size, missing, low, strict=True)])
+
+    def image(self, array: npt.NDArray[np.generic], is_vector: bool = False) -> sitk.Image:
+        """An array `[z, y, x]` (or `[z, y, x, c]`) as an image lying here."""
+        image = sitk.GetImageFromArray(array, isVector=is_vector)
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction)
+        return image

@@ -1,0 +1,196 @@
+"""Reading and checking PET volumes, finding the body, normalising, and the working grid both are brought to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .errors import InputError
+from .geometry import Geometry
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+SMALLEST_SIDE = 8  # voxels
+BODY_THRESHOLD = 0.15  # of the mean uptake of the body
+CLIP = 10.0  # times the body's mean uptake, about SUV 10
+COARSE = 12.0  # mm, where only outlines matter
+MARGIN = 24.0  # mm kept around the body
+BEYOND = 60.0  # mm outside the fixed field of view from which tissue may still be pulled in
+
+
+def read_volume(path: str | Path) -> sitk.Image:
+    """A PET volume as float32. Raises InputError for anything that is not a readable scalar 3-D image."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path.")
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give one volume file (convert DICOM series to NIfTI or NRRD first).")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        image = reader.Execute()
+    except RuntimeError:
+        raise InputError(f"{path}: cannot be read as an image; give a file such as .nii.gz, .nrrd or .mha.") from None
+    return check_volume(image, str(path))
+
+
+def check_volume(image: sitk.Image, name: str) -> sitk.Image:
+    """The volume as float32 with the voxels that are not finite set to 0. Raises InputError, naming the volume."""
+    if image.GetDimension() != 3:
+        raise InputError(f"{name}: has {image.GetDimension()} dimensions; give a single 3-D volume.")
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{name}: has several values per voxel; give a scalar PET volume.")
+    if min(image.GetSize()) < SMALLEST_SIDE:
+        raise InputError(
+            f"{name}: is {_times(image.GetSize())} voxels; a volume needs at least {SMALLEST_SIDE} along every axis."
+        )
+    if not all(1e-3 <= s <= 1e3 for s in image.GetSpacing()):
+        raise InputError(f"{name}: has a voxel spacing of {_times(image.GetSpacing())} mm; correct the file's header.")
+    image = sitk.Cast(image, sitk.sitkFloat32)
+    values = sitk.GetArrayViewFromImage(image)
+    finite = np.isfinite(values)
+    if not finite.all():
+        cleaned = sitk.GetImageFromArray(np.where(finite, values, np.float32(0)))
+        cleaned.CopyInformation(image)
+        image, values = cleaned, sitk.GetArrayViewFromImage(cleaned)
+    if values.max() <= 0 or values.max() == values.min():
+        raise InputError(f"{name}: holds no uptake (no voxel above zero, or all equal); is this the right volume?")
+    return image
+
+
+def body_mean(values: Floats) -> float:
+    """The mean uptake of the body, in the image's units: about 1 for SUV.
+
+    Voxels above a share of the body's own mean are body; a few rounds settle it. The hottest thousandth is left out
+    of the mean, so that bladder or injection site do not move it.
+    """
+    positive = values[values > 0]
+    capped = np.minimum(positive, np.quantile(positive, 0.999))
+    mean = float(capped.mean())
+    for _ in range(20):
+        mean, before = float(capped[capped > BODY_THRESHOLD * mean].mean()), mean
+        if math.isclose(mean, before, rel_tol=1e-3):
+            break
+    return mean
+
+
+def body_mask(image: sitk.Image) -> sitk.Image:
+    """1 inside the body: smoothed uptake above the threshold, largest piece, holes filled slice by slice."""
+    smooth = sitk.SmoothingRecursiveGaussian(image, 6.0)
+    mean = body_mean(sitk.GetArrayViewFromImage(image))
+    mask = sitk.GetArrayFromImage(smooth) > BODY_THRESHOLD * mean
+    pieces, count = ndimage.label(mask)
+    if count > 1:
+        mask = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
+    mask = np.stack([ndimage.binary_fill_holes(plane) for plane in mask])
+    body = sitk.GetImageFromArray(mask.astype(np.uint8))
+    body.CopyInformation(image)
+    return body
+
+
+def normalise(values: Floats, mean: float) -> Floats:
+    """Uptake to [0, 1]: √(x / body mean, clipped to 0…10) / √10.
+
+    SUV, Bq/ml and counts come out alike. Negative voxels, which reconstruction noise leaves in air, become 0. The
+    square root evens the noise out and keeps brain and bladder from drowning the rest.
+    """
+    return np.sqrt(np.clip(values / mean, 0.0, CLIP) / CLIP).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class WorkingPair:
+    """Both volumes on the working grid, `[z, y, x]`: intensities in [0, 1], `weight` 1 where both were scanned."""
+
+    grid: Geometry
+    fixed: Floats
+    moving: Floats
+    weight: Floats
+    body: Mask
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked volume with its normalised intensities and body mask, on its own grid."""
+
+    image: sitk.Image
+    body: sitk.Image
+
+    @staticmethod
+    def of(image: sitk.Image) -> Prepared:
+        values = sitk.GetArrayViewFromImage(image)
+        normal = sitk.GetImageFromArray(normalise(values, body_mean(values)))
+        normal.CopyInformation(image)
+        return Prepared(normal, body_mask(image))
+
+
+def body_box(fixed: Prepared, moving: Prepared, transform: sitk.Transform) -> Geometry:
+    """The box along the fixed image's axes that holds both bodies, as a coarse grid (12 mm).
+
+    `transform` maps fixed to moving points. The box reaches at most 60 mm beyond the fixed field of view. Raises
+    InputError where the moving body lies outside of it.
+    """
+    coarse = Geometry.from_image(fixed.body).resampled(COARSE).padded(math.ceil(BEYOND / COARSE))
+    inside_fixed = _resampled(fixed.body, coarse, sitk.Transform(), sitk.sitkLinear) > 0.3
+    inside_moving = _resampled(moving.body, coarse, transform, sitk.sitkLinear) > 0.3
+    if not (inside_fixed & inside_moving).any():
+        raise InputError(
+            "The two volumes do not overlap in space; start with init=centre or init=affine, which first bring the "
+            "bodies together."
+        )
+    found = np.argwhere(inside_fixed | inside_moving)
+    grow = math.ceil(MARGIN / COARSE)
+    low = np.maximum(found.min(0) - grow, 0)
+    high = np.minimum(found.max(0) + grow + 1, inside_fixed.shape)
+    return coarse.cropped([int(n) for n in low[::-1]], [int(n) for n in high[::-1]])
+
+
+def working_pair(
+    fixed: Prepared, moving: Prepared, transform: sitk.Transform, box: Geometry, spacing: float, multiple: int
+) -> WorkingPair:
+    """Both volumes on one isotropic grid over `box`, `transform` (fixed→moving) applied to the moving one.
+
+    Every side of the grid divides by `multiple`. Outside its own field of view a volume counts as air there, with
+    weight 0. Images finer than the grid are smoothed first, so that sampling does not alias.
+    """
+    grid = box.resampled(spacing).padded_to(multiple)
+    images = []
+    weight = np.ones(grid.shape, np.float32)
+    for prepared, mapping in ((fixed, sitk.Transform()), (moving, transform)):
+        images.append(_resampled(_smoothed(prepared.image, spacing), grid, mapping, sitk.sitkLinear))
+        scanned = prepared.image * 0 + 1
+        weight *= _resampled(scanned, grid, mapping, sitk.sitkNearestNeighbor)
+    body = _resampled(fixed.body, grid, sitk.Transform(), sitk.sitkNearestNeighbor) > 0
+    return WorkingPair(grid, images[0], images[1], weight, body)
+
+
+def _smoothed(image: sitk.Image, spacing: float) -> sitk.Image:
+    sigmas = [0.5 * math.sqrt(max(spacing**2 - own**2, 0.0)) for own in image.GetSpacing()]
+    if max(sigmas) < 0.1:
+        return image
+    return sitk.SmoothingRecursiveGaussian(image, [max(sigma, 1e-3) for sigma in sigmas])
+
+
+def _resampled(image: sitk.Image, grid: Geometry, transform: sitk.Transform, interpolator: int) -> Floats:
+    resampled = sitk.Resample(
+        image,
+        list(grid.size),
+        transform,
+        interpolator,
+        list(grid.origin),
+        list(grid.spacing),
+        list(grid.direction),
+        0.0,
+        sitk.sitkFloat32,
+    )
+    return sitk.GetArrayFromImage(resampled)
+
+
+def _times(values: tuple[float, ...]) -> str:
+    return " × ".join(f"{value:g}" for value in values)
