@@ -1,0 +1,296 @@
+"""Segmentations: named, possibly overlapping masks on one grid, their files, and warping them once.
+
+Geometry is ITK's: (x, y, z) order, millimetres, LPS. Masks are boolean arrays [z, y, x].
+"""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from .errors import InputError
+from .geometry import Geometry
+
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.unsignedinteger]
+Role = Literal["organ", "lesion"]
+
+ROLE_TAG = "MIRRBA.Role"
+# Beyond this an image was given for a label map: whole-body atlases have about 120 structures.
+MAX_LABELS = 1000
+
+# Parts of words: they also mark "GTVp", "LiverTumour", "micrometastases".
+_LESION_PARTS = ("lesion", "tumo", "metasta", "gtv", "cancer", "carcinom", "lymphom", "melanom", "nodul", "malign")
+_LESION_WORDS = {"met", "node", "mass"}
+# fmt: off
+_ORGAN_WORDS = {
+    "adrenal", "aorta", "arm", "atrium", "bladder", "body", "bone", "bowel", "brain", "breast", "cerebellum",
+    "cerebrum", "clavicle", "colon", "cord", "duodenum", "esophagus", "eye", "face", "fat", "femur", "gallbladder",
+    "gland", "head", "heart", "hip", "humerus", "intestine", "kidney", "leg", "liver", "lung", "marrow",
+    "mediastinum", "muscle", "myocardium", "oesophagus", "organ", "ovary", "pancreas", "parotid", "pelvis",
+    "prostate", "rectum", "rib", "sacrum", "salivary", "scapula", "skeleton", "skin", "skull", "spine", "spleen",
+    "sternum", "stomach", "testis", "thymus", "thyroid", "tongue", "tonsil", "trachea", "urinary", "uterus",
+    "ventricle", "vertebra", "vertebrae",
+}
+# fmt: on
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A named boolean mask [z, y, x] with its role and display colour (RGB from 0 to 1).
+
+    `id` and `tags` are Slicer's; they are kept so that a file goes through unharmed. The role is not among the tags.
+    """
+
+    name: str
+    mask: Mask
+    role: Role
+    color: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """An ordered list of segments, which may overlap, on one common grid. Repeated names get " (2)", " (3)", …"""
+
+    segments: tuple[Segment, ...]
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if not self.segments:
+            raise ValueError("a segmentation needs at least one segment")
+        for segment in self.segments:
+            if segment.mask.dtype != np.bool_ or segment.mask.shape != self.geometry.shape:
+                raise ValueError(f"segment {segment.name!r} needs a boolean mask of shape {self.geometry.shape}")
+        names = _unique(segment.name for segment in self.segments)
+        named = tuple(replace(segment, name=name) for segment, name in zip(self.segments, names, strict=True))
+        object.__setattr__(self, "segments", named)
+
+    def warp(self, transform: sitk.Transform, reference: Geometry) -> Segmentation:
+        """Resample every segment once, by nearest neighbour, onto the reference grid.
+
+        The transform maps points of the reference to points of this segmentation (mm, LPS). A segment that vanishes
+        stays, with an empty mask. Segments that do not overlap share one label map, hence one resampling.
+        """
+        resampler = sitk.ResampleImageFilter()
+        resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+        resampler.SetTransform(transform)
+        resampler.SetSize(reference.size)
+        resampler.SetOutputSpacing(reference.spacing)
+        resampler.SetOutputOrigin(reference.origin)
+        resampler.SetOutputDirection(reference.direction)
+        layers, places = _layers(self.segments)
+        warped = [sitk.GetArrayFromImage(resampler.Execute(self.geometry.image(layer))) for layer in layers]
+        segments = tuple(
+            replace(segment, mask=warped[layer] == label)
+            for segment, (layer, label) in zip(self.segments, places, strict=True)
+        )
+        return Segmentation(segments, reference)
+
+    def onto(self, reference: Geometry) -> Segmentation:
+        """Lay the segments where they are on another grid: exact where the lattices agree, else nearest neighbour.
+
+        What lies outside the reference grid is cut off.
+        """
+        if reference == self.geometry:
+            return self
+        return self.warp(sitk.Transform(3, sitk.sitkIdentity), reference)
+
+    def write(self, path: str | Path) -> None:
+        """Write a `.seg.nrrd` as 3D Slicer does: names, colours, tags, overlapping segments in layers.
+
+        Raises InputError if the name does not end with `.seg.nrrd` or the file cannot be written.
+        """
+        if not str(path).lower().endswith(".seg.nrrd"):
+            raise InputError(f"{path}: segmentations are written as .seg.nrrd; choose a name that ends so.")
+        layers, places = _layers(self.segments)
+        # Several layers are a vector image, which ITK writes as the 4-D "list" that Slicer uses.
+        if len(layers) == 1:
+            image = self.geometry.image(layers[0])
+        else:
+            image = self.geometry.image(np.stack(layers, axis=-1), is_vector=True)
+        for key, value in self._header(places).items():
+            image.SetMetaData(key, value)
+        try:
+            sitk.WriteImage(image, str(path), useCompression=True)
+        except RuntimeError as error:
+            raise InputError(f"{path}: cannot be written; check that the folder exists and has space.") from error
+
+    def _header(self, places: list[tuple[int, int]]) -> dict[str, str]:
+        """The keys of Slicer's segmentation storage; `places` are the (layer, label value) of each segment."""
+        header = {
+            "Segmentation_MasterRepresentation": "Binary labelmap",
+            "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+            "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+        }
+        extent = " ".join(f"0 {n - 1}" for n in self.geometry.size)
+        ids = _unique(segment.id or f"Segment_{n}" for n, segment in enumerate(self.segments, 1))
+        for n, (segment, identifier, (layer, label)) in enumerate(zip(self.segments, ids, places, strict=True)):
+            tags = {**segment.tags, ROLE_TAG: segment.role}
+            keys = {
+                "ID": identifier,
+                "Name": segment.name,
+                "Color": " ".join(f"{c:.6g}" for c in segment.color),
+                "Extent": extent,
+                "Layer": str(layer),
+                "LabelValue": str(label),
+                "Tags": "".join(f"{key}:{value}|" for key, value in tags.items()),
+            }
+            header |= {f"Segment{n}_{key}": value for key, value in keys.items()}
+        return header
+
+
+def role_of_name(name: str) -> Role:
+    """The role a segment's name suggests: organ if it has a known organ word and no lesion word, else lesion."""
+    folded = name.casefold()
+    if any(part in folded for part in _LESION_PARTS):
+        return "lesion"
+    # Words end at anything but letters and where camelCase turns; a plural s does not count.
+    words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+    words |= {word.removesuffix("s") for word in words}
+    return "organ" if words & _ORGAN_WORDS and not words & _LESION_WORDS else "lesion"
+
+
+def read_segmentation(path: str | Path) -> Segmentation:
+    """Read a label map in any format of SimpleITK, or a `.seg.nrrd` with its names, colours, tags and overlaps.
+
+    Each non-zero label of a plain label map becomes a segment named "label 3". A `.seg.nrrd` of Slicer covers only
+    the extent of its segments: use `onto` to lay it on an image's grid.
+    Raises InputError if the file cannot be read, is not a 3-D label map, or has no non-zero voxel.
+    """
+    image = _read_image(path)
+    array = sitk.GetArrayFromImage(image)
+    if not array.any():
+        raise InputError(f"{path}: the segmentation is empty; draw at least one segment or leave the file out.")
+    keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
+    numbers = sorted({int(match[1]) for key in keys if (match := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key))})
+    segments = _slicer_segments(path, array, keys, numbers) if numbers else _label_segments(path, array)
+    if not any(segment.mask.any() for segment in segments):
+        raise InputError(f"{path}: the segmentation is empty; none of its segments has a voxel, so draw them again.")
+    return Segmentation(segments, Geometry.from_image(image))
+
+
+def _read_image(path: str | Path) -> sitk.Image:
+    """The image as it is in the file: 3-D, scalar or (layers of Slicer) vector."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such segmentation file; check the name.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        if reader.GetDimension() != 3:
+            raise InputError(f"{path}: the segmentation has {reader.GetDimension()} dimensions; give one that has 3.")
+        return reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as a segmentation; give a label map or a .seg.nrrd.") from error
+
+
+def _label_segments(path: str | Path, array: npt.NDArray[np.generic]) -> tuple[Segment, ...]:
+    """A segment for each non-zero value of a plain label map."""
+    if array.ndim != 3 or np.iscomplexobj(array):
+        raise InputError(f"{path}: the segmentation has several values in a voxel; give one that has one label.")
+    labels = np.unique(array)
+    # Many tools store labels as floats; whole numbers are labels all the same.
+    if not np.array_equal(labels, np.round(labels)) or np.isinf(labels).any():
+        raise InputError(f"{path}: the segmentation has values that are no whole numbers; give a label map.")
+    labels = labels[labels != 0]
+    if len(labels) > MAX_LABELS:
+        raise InputError(f"{path}: has {len(labels)} different values; this is an image, so give a label map instead.")
+    return tuple(
+        Segment(f"label {int(label)}", array == label, "lesion", _distinct_color(n)) for n, label in enumerate(labels)
+    )
+
+
+def _slicer_segments(
+    path: str | Path, array: npt.NDArray[np.generic], keys: Mapping[str, str], numbers: list[int]
+) -> tuple[Segment, ...]:
+    """The segments that a `.seg.nrrd` header describes, in its order."""
+    layers = array[..., np.newaxis] if array.ndim == 3 else array
+    try:
+        return tuple(_slicer_segment(layers, keys, n) for n in numbers)
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path}: its segment headers are damaged; save it again from 3D Slicer.") from error
+
+
+def _slicer_segment(layers: npt.NDArray[np.generic], keys: Mapping[str, str], n: int) -> Segment:
+    """Segment n of the header, from `layers` [z, y, x, layer]; ValueError or IndexError if its keys are damaged."""
+
+    def value(key: str, default: str) -> str:
+        # SimpleITK escapes bytes that are not UTF-8: they come from old files in Latin-1.
+        raw = keys.get(f"Segment{n}_{key}", default).encode("utf-8", "surrogateescape")
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+
+    # Before Slicer 4.11 every segment had a component of its own, without Layer and LabelValue.
+    layer = int(value("Layer", str(n if layers.shape[-1] > 1 else 0)))
+    if layer < 0:
+        raise IndexError(layer)
+    mask = layers[..., layer] == int(value("LabelValue", "1"))
+    identifier = value("ID", "")
+    name = value("Name", identifier)
+    red, green, blue = (float(c) for c in value("Color", "0.5 0.5 0.5").split())
+    tags = _parse_tags(value("Tags", ""))
+    role = tags.pop(ROLE_TAG, "")
+    known: Role = role if role in ("organ", "lesion") else role_of_name(name)  # type: ignore[assignment]
+    return Segment(name, mask, known, (red, green, blue), identifier, tags)
+
+
+def _parse_tags(text: str) -> dict[str, str]:
+    """Tags of "key:value|key:value|"; what follows a "|" without a key belongs to the value before it."""
+    tags: dict[str, str] = {}
+    key = ""
+    for part in text.removesuffix("|").split("|"):
+        head, colon, tail = part.partition(":")
+        if colon:
+            key = head
+            tags[key] = tail
+        elif key:
+            tags[key] += f"|{part}"
+    return tags
+
+
+def _layers(segments: Iterable[Segment]) -> tuple[list[Labels], list[tuple[int, int]]]:
+    """Pack segments into as few label maps [z, y, x] as their overlaps allow, and say (layer, label) of each."""
+    layers: list[Labels] = []
+    counts: list[int] = []
+    places = []
+    for segment in segments:
+        free = (index for index, layer in enumerate(layers) if not layer[segment.mask].any())
+        index = next(free, len(layers))
+        if index == len(layers):
+            layers.append(np.zeros(segment.mask.shape, np.uint16))
+            counts.append(0)
+        counts[index] += 1
+        layers[index][segment.mask] = counts[index]
+        places.append((index, counts[index]))
+    dtype = np.uint8 if max(counts) <= np.iinfo(np.uint8).max else np.uint16
+    return [layer.astype(dtype) for layer in layers], places
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """The names, the repeated ones with " (2)", " (3)", … behind."""
+    unique: list[str] = []
+    given = list(names)
+    for name in given:
+        candidate, n = name, 1
+        while candidate in unique or (n > 1 and candidate in given):
+            n += 1
+            candidate = f"{name} ({n})"
+        unique.append(candidate)
+    return unique
+
+
+def _distinct_color(n: int) -> tuple[float, float, float]:
+    """The n-th of a sequence of colours that differ: hues a golden section apart."""
+    return colorsys.hsv_to_rgb(0.618034 * n % 1.0, 0.6, 0.9)
