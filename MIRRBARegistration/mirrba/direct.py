@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import fields, losses
@@ -32,9 +31,7 @@ def stage_name(level: int, levels: int) -> str:
 def stages(iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
     shapes = level_shapes(shape, len(iterations))
     count = len(iterations)
-    return [
-        Stage(stage_name(k, count), iterations[k], COST * math.prod(shapes[k]), k + 1, count) for k in range(count)
-    ]
+    return [Stage(stage_name(k, count), iterations[k], COST * math.prod(shapes[k]), k + 1, count) for k in range(count)]
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:

@@ -29,3 +29,18 @@ class OutOfMemory(MirrbaError):
 
     kind = "memory"
     exit_code = 4
+
+
+def explained(error: BaseException) -> MirrbaError:
+    """Any exception as one of ours: one sentence, never a traceback."""
+    if isinstance(error, MirrbaError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Cancelled("The run was cancelled; nothing was written.")
+    if isinstance(error, MemoryError):
+        return OutOfMemory("This machine has too little memory for the volumes; close other programs or crop them.")
+    if isinstance(error, OSError):
+        place = f" {error.filename}" if error.filename else ""
+        return MirrbaError(f"A file could not be used: {error.strerror or error}{place}; check the disk and rights.")
+    first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    return MirrbaError(f"Unexpected {type(error).__name__} ({first}); please report it with the log.")

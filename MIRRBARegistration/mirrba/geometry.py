@@ -34,6 +34,12 @@ class Geometry:
         """Direction times spacing: maps index (x, y, z) steps to mm, 3×3."""
         return np.array(self.direction).reshape(3, 3) * np.array(self.spacing)
 
+    @property
+    def extent(self) -> tuple[float, float, float]:
+        """Outer face to outer face along its own axes (x, y, z), mm."""
+        x, y, z = (n * s for n, s in zip(self.size, self.spacing, strict=True))
+        return x, y, z
+
     def point(self, index: Sequence[float]) -> tuple[float, float, float]:
         """LPS mm of a continuous index (x, y, z)."""
         x, y, z = np.array(self.origin) + self.matrix @ np.array(index, float)
@@ -49,8 +55,7 @@ class Geometry:
 
     def resampled(self, spacing: float) -> Geometry:
         """The same volume, outer face to outer face, in isotropic voxels; the last ones may reach beyond it."""
-        extent = [n * s for n, s in zip(self.size, self.spacing, strict=True)]
-        x, y, z = (max(1, math.ceil(e / spacing - 1e-6)) for e in extent)
+        x, y, z = (max(1, math.ceil(e / spacing - 1e-6)) for e in self.extent)
         first = [(spacing / s - 1) / 2 for s in self.spacing]
         return replace(self, size=(x, y, z), spacing=(spacing,) * 3, origin=self.point(first))
 
@@ -67,3 +72,19 @@ class Geometry:
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)
         return image
+
+    def resample(
+        self, image: sitk.Image, transform: sitk.Transform | None = None, interpolator: int = sitk.sitkLinear
+    ) -> sitk.Image:
+        """`image` on this grid through `transform` (points of this grid → points of `image`), 0 outside of it."""
+        return sitk.Resample(
+            image,
+            list(self.size),
+            transform or sitk.Transform(3, sitk.sitkIdentity),
+            interpolator,
+            list(self.origin),
+            list(self.spacing),
+            list(self.direction),
+            0.0,
+            image.GetPixelID(),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from scipy import ndimage
 from .errors import InputError
 from .geometry import Geometry
 
+log = logging.getLogger("mirrba")
+
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -21,6 +24,7 @@ SMALLEST_SIDE = 8  # voxels
 BODY_THRESHOLD = 0.15  # of the mean uptake of the body
 CLIP = 10.0  # times the body's mean uptake, about SUV 10
 COARSE = 12.0  # mm, where only outlines matter
+FACE = 2  # working voxels inside the face of a field of view, where windows would see its edge as anatomy
 MARGIN = 24.0  # mm kept around the body
 BEYOND = 60.0  # mm outside the fixed field of view from which tissue may still be pulled in
 
@@ -31,7 +35,9 @@ def read_volume(path: str | Path) -> sitk.Image:
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path.")
     if path.is_dir():
-        raise InputError(f"{path}: this is a folder; give one volume file (convert DICOM series to NIfTI or NRRD first).")
+        raise InputError(
+            f"{path}: is a folder; give one volume file (a DICOM series must be converted to NIfTI first)."
+        )
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -57,6 +63,7 @@ def check_volume(image: sitk.Image, name: str) -> sitk.Image:
     values = sitk.GetArrayViewFromImage(image)
     finite = np.isfinite(values)
     if not finite.all():
+        log.warning("%s: %d voxels are not finite and count as 0.", name, int(np.size(finite) - finite.sum()))
         cleaned = sitk.GetImageFromArray(np.where(finite, values, np.float32(0)))
         cleaned.CopyInformation(image)
         image, values = cleaned, sitk.GetArrayViewFromImage(cleaned)
@@ -137,7 +144,7 @@ def body_box(fixed: Prepared, moving: Prepared, transform: sitk.Transform) -> Ge
     InputError where the moving body lies outside of it.
     """
     coarse = Geometry.from_image(fixed.body).resampled(COARSE).padded(math.ceil(BEYOND / COARSE))
-    inside_fixed = _resampled(fixed.body, coarse, sitk.Transform(), sitk.sitkLinear) > 0.3
+    inside_fixed = _resampled(fixed.body, coarse, None, sitk.sitkLinear) > 0.3
     inside_moving = _resampled(moving.body, coarse, transform, sitk.sitkLinear) > 0.3
     if not (inside_fixed & inside_moving).any():
         raise InputError(
@@ -162,11 +169,11 @@ def working_pair(
     grid = box.resampled(spacing).padded_to(multiple)
     images = []
     weight = np.ones(grid.shape, np.float32)
-    for prepared, mapping in ((fixed, sitk.Transform()), (moving, transform)):
+    for prepared, mapping in ((fixed, None), (moving, transform)):
         images.append(_resampled(_smoothed(prepared.image, spacing), grid, mapping, sitk.sitkLinear))
-        scanned = prepared.image * 0 + 1
-        weight *= _resampled(scanned, grid, mapping, sitk.sitkNearestNeighbor)
-    body = _resampled(fixed.body, grid, sitk.Transform(), sitk.sitkNearestNeighbor) > 0
+        scanned = _resampled(prepared.image * 0 + 1, grid, mapping, sitk.sitkNearestNeighbor) > 0
+        weight *= ndimage.binary_erosion(scanned, iterations=FACE)
+    body = _resampled(fixed.body, grid, None, sitk.sitkNearestNeighbor) > 0
     return WorkingPair(grid, images[0], images[1], weight, body)
 
 
@@ -177,19 +184,8 @@ def _smoothed(image: sitk.Image, spacing: float) -> sitk.Image:
     return sitk.SmoothingRecursiveGaussian(image, [max(sigma, 1e-3) for sigma in sigmas])
 
 
-def _resampled(image: sitk.Image, grid: Geometry, transform: sitk.Transform, interpolator: int) -> Floats:
-    resampled = sitk.Resample(
-        image,
-        list(grid.size),
-        transform,
-        interpolator,
-        list(grid.origin),
-        list(grid.spacing),
-        list(grid.direction),
-        0.0,
-        sitk.sitkFloat32,
-    )
-    return sitk.GetArrayFromImage(resampled)
+def _resampled(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int) -> Floats:
+    return sitk.GetArrayFromImage(grid.resample(sitk.Cast(image, sitk.sitkFloat32), transform, interpolator))
 
 
 def _times(values: tuple[float, ...]) -> str:

@@ -49,7 +49,7 @@ class LocalNCC:
         self.weight = (torch.ones_like(fixed) if weight is None else weight) / max(total, 1.0)
 
     def __call__(self, warped: Tensor) -> Tensor:
-        return _LocalNCCFunction.apply(warped, self)  # type: ignore[no-untyped-call]
+        return _LocalNCCFunction.apply(warped, self)
 
 
 class _LocalNCCFunction(torch.autograd.Function):

@@ -135,7 +135,7 @@ class Pyramid(nn.Module):
 
 
 class FreeVelocity(nn.Module):
-    """"wo Archi": each level's velocity residual is itself what is optimised, starting from N(0, 0.001)."""
+    """ "wo Archi": each level's velocity residual is itself what is optimised, starting from N(0, 0.001)."""
 
     def __init__(self, shapes: Sequence[Shape]) -> None:
         super().__init__()

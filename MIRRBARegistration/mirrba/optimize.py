@@ -100,7 +100,7 @@ def _optimize_level(
             terms["diffeo"] = config.diffeo * losses.folding(displacement)
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         progress.step(iteration, loss.detach(), {name: term.detach() for name, term in terms.items()})
     with torch.no_grad():

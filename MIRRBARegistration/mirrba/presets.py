@@ -72,7 +72,10 @@ PRESETS: dict[str, Preset] = dict(
             depth=2,
         ),
         _ours(
-            "fast", "Affine and multi-scale start only, without a network: for a first look.", start=(100, 100, 50), stop_level=0
+            "fast",
+            "Affine and multi-scale start only, without a network: for a first look.",
+            start=(100, 100, 50),
+            stop_level=0,
         ),
         _paper("mirrba", "The paper's method: a three-level network optimised from scratch on the pair."),
         _paper("mirrba-depth-1", "Ablation: a single level at full resolution.", depth=1),
@@ -177,7 +180,7 @@ def _check(config: Config) -> None:
     _demand("freeze", config.freeze, 0 <= config.freeze <= 1, "0 to 1")
     _demand("seed", config.seed, 0 <= config.seed < 2**63, "0 to 2^63 − 1")
     if config.stop_level == 0 and not config.start:
-        raise InputError("Settings stop_level=0 and no start leave nothing to optimise; give one of them another value.")
+        raise InputError("stop_level=0 without a start leaves nothing to optimise; change one of the two settings.")
 
 
 def _demand(name: str, value: Any, right: bool, allowed: str) -> None:

@@ -32,7 +32,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Event:
-    """One progress report; times in seconds, `remaining` None while unknown."""
+    """One progress report; times in seconds, `remaining` None while unknown, `plan` the sentence on what will run."""
 
     stage: str
     level: int
@@ -44,6 +44,7 @@ class Event:
     fraction: float
     elapsed: float
     remaining: float | None
+    plan: str
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,6 +57,7 @@ class Progress:
     stages: list[Stage]
     on_progress: Callable[[Event], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    plan: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
     _stage: Stage | None = None
     _done: float = 0.0
@@ -115,6 +117,7 @@ class Progress:
                 fraction=round(fraction, 4),
                 elapsed=round(elapsed, 2),
                 remaining=round(elapsed * (1 / fraction - 1), 1) if fraction > 0.02 else None,
+                plan=self.plan,
             )
         )
 

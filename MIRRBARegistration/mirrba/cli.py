@@ -1,0 +1,261 @@
+"""The command line: `mirrba register | propagate | evaluate | phantom | presets | devices`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from . import job as jobs
+from .bar import Bar
+from .errors import InputError, MirrbaError, explained
+from .presets import PRESETS, resolve
+
+EPILOG = """exit codes: 0 done, 2 bad input, 3 cancelled, 4 out of memory, 1 anything else
+
+The results in OUT: transform.h5 (ITK, LPS, fixed to moving points), inverse_transform.h5, warped.nii.gz,
+warped_segmentation.seg.nrrd, jacobian.nii.gz, overlay.png, metrics.json, result.json."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Bad usage is bad input: one sentence, exit code 2, as argparse does, without the usage lines before it."""
+
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'.\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        if options.debug:
+            traceback.print_exc()
+        known = explained(error)
+        if getattr(options, "json", False):
+            print(json.dumps({"event": "error", "kind": known.kind, "message": str(known)}), flush=True)
+        print(f"mirrba: {known}", file=sys.stderr)
+        return known.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="mirrba",
+        description="Register a baseline PET (moving) onto a follow-up PET (fixed) of the same patient, without any "
+        "training data (Fourcade et al. 2022).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mirrba {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    _register_parser(commands)
+    _propagate_parser(commands)
+    _evaluate_parser(commands)
+    _phantom_parser(commands)
+    _command(commands, "presets", _presets, "list the presets with a sentence on each")
+    _command(commands, "devices", _devices, "list the devices that can compute, best first")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], sentence: str, **more: Any
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=sentence, description=sentence[0].upper() + sentence[1:] + ".", **more
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _register_parser(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "register",
+        _register,
+        "register one pair and write transform, warped PET, warped segments and scores",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("fixed", metavar="FIXED", type=Path, help="follow-up PET: .nii.gz, .nrrd, .mha, …")
+    parser.add_argument("moving", metavar="MOVING", type=Path, help="baseline PET")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--moving-seg", metavar="S", type=Path, help="segments drawn on MOVING: label map or .seg.nrrd")
+    parser.add_argument("--fixed-seg", metavar="S", type=Path, help="segments drawn on FIXED, to score against")
+    _method_options(parser)
+
+
+def _propagate_parser(commands: Any) -> None:
+    parser = _command(
+        commands, "propagate", _propagate, "bring one baseline's segmentation onto one or more follow-ups"
+    )
+    parser.add_argument("moving", metavar="MOVING", type=Path, help="baseline PET")
+    parser.add_argument("fixed", metavar="FIXED", type=Path, nargs="+", help="follow-up PET, one or more")
+    parser.add_argument("--moving-seg", metavar="S", type=Path, required=True, help="segments drawn on MOVING")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="a folder per follow-up in it")
+    _method_options(parser)
+
+
+def _method_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", metavar="P", default="default", help="see 'mirrba presets' (default: default)")
+    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    parser.add_argument("--spacing", metavar="MM", help="working grid (default: what the device can finish)")
+    parser.add_argument("--iterations", metavar="N,N,…", help="per level, coarsest first, such as 1000,1000,2000")
+    parser.add_argument("--init", metavar="I", help="none, centre, rigid, affine or a transform file")
+    parser.add_argument("--seed", metavar="N", help="random seed (default: 0)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any other setting, such as learning_rate=1e-4"
+    )
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    shown.add_argument("--json", action="store_true", help="progress and result as JSON Lines on standard output")
+
+
+def _evaluate_parser(commands: Any) -> None:
+    parser = _command(commands, "evaluate", _evaluate, "score a warped segmentation against the fixed one")
+    parser.add_argument("--fixed-seg", metavar="S", type=Path, required=True, help="segments drawn on the follow-up")
+    parser.add_argument("--warped-seg", metavar="S", type=Path, required=True, help="the baseline's segments, warped")
+    parser.add_argument("--moving-seg", metavar="S", type=Path, help="the baseline's segments, for volumes and fates")
+    parser.add_argument("--transform", metavar="T", type=Path, help="the transform, for its Jacobian and landmarks")
+    parser.add_argument("--landmarks", metavar="CSV", type=Path, help="landmarks as 'mirrba phantom' writes them")
+    parser.add_argument("-o", "--output", metavar="JSON", type=Path, help="write the scores there as well")
+
+
+def _phantom_parser(commands: Any) -> None:
+    parser = _command(commands, "phantom", _phantom, "make whole-body FDG PET pairs with exactly known deformation")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the pair or pairs")
+    parser.add_argument("--pairs", metavar="N", type=int, default=1, help="how many (default: 1)")
+    parser.add_argument("--spacing", metavar="MM", type=float, default=6.0, help="voxel size (default: 6)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="random seed (default: 0)")
+
+
+def _register(options: argparse.Namespace) -> None:
+    _run_one(_job(options, options.fixed), options.output, options)
+
+
+def _propagate(options: argparse.Namespace) -> int:
+    """One follow-up after the other; one that fails does not stop the others."""
+    failed = 0
+    for fixed, folder in zip(options.fixed, _folders(options.fixed), strict=True):
+        if not options.quiet and not options.json:
+            print(f"{fixed} → {options.output / folder}")
+        try:
+            _run_one(_job(options, fixed), options.output / folder, options)
+        except MirrbaError as error:
+            if error.kind == "cancelled":
+                raise
+            print(f"mirrba: {fixed}: {error}", file=sys.stderr)
+            failed = failed or error.exit_code
+    return failed
+
+
+def _folders(files: Sequence[Path]) -> list[str]:
+    """A folder name per file: its name without ending, numbered where two would meet."""
+    names: list[str] = []
+    for file in files:
+        stem = file.name.split(".")[0] or "follow-up"
+        same = sum(name == stem or name.startswith(f"{stem}-") for name in names)
+        names.append(stem if stem not in names else f"{stem}-{same + 1}")
+    return names
+
+
+def _job(options: argparse.Namespace, fixed: Path) -> jobs.Job:
+    changes: dict[str, Any] = {}
+    for name in ("device", "spacing", "iterations", "init", "seed"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
+    for pair in options.set:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise InputError(f"--set takes KEY=VALUE, not '{pair}'.")
+        if name in changes:
+            raise InputError(f"Setting '{name}' is given twice; give it once.")
+        changes[name] = value
+    config = resolve(options.preset, **changes)
+    return jobs.Job(fixed, options.moving, options.moving_seg, getattr(options, "fixed_seg", None), config)
+
+
+def _run_one(job: jobs.Job, output: Path, options: argparse.Namespace) -> None:
+    if options.json:
+        metrics = jobs.run(job, output, lambda event: print(json.dumps(event), flush=True), lambda: False)
+        print(json.dumps({"event": "done", "output": str(output), "metrics": metrics}), flush=True)
+        return
+    with Bar(sys.stderr, shown=not options.quiet) as bar:
+        metrics = jobs.run(job, output, bar.tell, lambda: False)
+    if not options.quiet:
+        print(_summary(metrics))
+        print(f"Results are in {output}")
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    """The scores that exist, one a line."""
+    names = {
+        "dice_organs": "Dice organs",
+        "dice_lesions": "Dice lesions",
+        "detection_rate": "Detection rate",
+        "disappearing_rate": "Disappearing rate",
+        "tre_mm": "TRE, mm",
+        "sd_jacobian": "SD of det J, whole image",
+        "sd_jacobian_body": "SD of det J, body",
+        "folding_fraction": "Folding fraction",
+        "seconds": "Seconds",
+        "peak_memory_mb": "Peak memory, MiB",
+    }
+    lines = [f"  {label:26} {metrics[key]:10.3f}" for key, label in names.items() if metrics.get(key) is not None]
+    return "\n".join(lines)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from . import metrics
+    from .segments import read_segmentation
+    from .transforms import read_transform
+
+    fixed, warped = read_segmentation(options.fixed_seg), read_segmentation(options.warped_seg)
+    moving = None if options.moving_seg is None else read_segmentation(options.moving_seg)
+    transform = None if options.transform is None else read_transform(options.transform)
+    landmarks = None if options.landmarks is None else metrics.read_landmarks(options.landmarks)
+    if landmarks is not None and transform is None:
+        raise InputError("--landmarks needs --transform; give both.")
+    scores = metrics.evaluate(fixed=fixed, warped=warped, moving=moving, transform=transform, landmarks=landmarks)
+    text = json.dumps(scores, indent=2, ensure_ascii=False)
+    if options.output is not None:
+        options.output.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    from .phantom import write_pairs
+
+    if not 1 <= options.pairs <= 10_000:
+        raise InputError(f"--pairs takes 1 to 10000, not {options.pairs}.")
+    if not 1.5 <= options.spacing <= 20:
+        raise InputError(f"--spacing takes 1.5 to 20 mm, not {options.spacing:g}.")
+    if options.seed < 0:
+        raise InputError(f"--seed takes a whole number from 0, not {options.seed}.")
+    jobs.prepare_output(options.output)
+    write_pairs(options.output, options.pairs, options.spacing, options.seed, lambda folder: print(folder))
+
+
+def _presets(_: argparse.Namespace) -> None:
+    width = max(map(len, PRESETS))
+    for name, preset in PRESETS.items():
+        print(f"{name:{width}}  {preset.sentence}")
+
+
+def _devices(_: argparse.Namespace) -> None:
+    from . import devices
+
+    for device in devices.available():
+        memory = "" if device.total_mb is None else f"{device.free_mb} of {device.total_mb} MiB free"
+        print(f"{device.name:8}  {device.label}  {memory}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

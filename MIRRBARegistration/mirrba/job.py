@@ -1,0 +1,252 @@
+"""One registration from files to files: what the command line and the child process both run.
+
+`docs/architecture.md` has the job folder's contract. Results are written aside and moved into place when all of them
+exist, result.json last: no result.json, no result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .presets import Config, resolve
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from .progress import Event
+    from .registration import Registration
+    from .segments import Segmentation
+
+SCHEMA = 1
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+OUTPUT = "output"
+FINISH = "writing results"
+
+Tell = Callable[[dict[str, Any]], None]
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Job:
+    fixed: Path
+    moving: Path
+    moving_segmentation: Path | None
+    fixed_segmentation: Path | None
+    config: Config
+
+
+_FILES = ("fixed", "moving", "moving_segmentation", "fixed_segmentation", "initial_transform")
+_KEYS = {"schema", "task", "config", *_FILES}
+
+
+def read_job(folder: Path) -> Job:
+    """The job in a folder. Raises InputError for anything that is not a job of this schema."""
+    path = folder / JOB_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no job here; give a folder with a {JOB_FILE}.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); write the job again.") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise InputError(f"{path}: is not a job of schema {SCHEMA}; write it with this version of MIRRBA.")
+    unknown = sorted(set(content) - _KEYS)
+    if unknown or content.get("task") != "register":
+        what = f"the unknown key '{unknown[0]}'" if unknown else f"the unknown task {content.get('task')!r}"
+        raise InputError(f"{path}: has {what}; write it with this version of MIRRBA.")
+    files = {name: _inside(folder, name, content.get(name)) for name in _FILES}
+    if files["fixed"] is None or files["moving"] is None:
+        raise InputError(f"{path}: names no fixed or no moving volume; give both.")
+    settings = content.get("config", {})
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: has a config that is not a table of settings; write the job again.")
+    config = resolve(**settings)
+    if files["initial_transform"] is not None:
+        config = replace(config, init=str(files["initial_transform"]))
+    return Job(files["fixed"], files["moving"], files["moving_segmentation"], files["fixed_segmentation"], config)
+
+
+def _inside(folder: Path, name: str, value: object) -> Path | None:
+    """A file of the job folder; a name that leads out of it is refused."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or value in ("", ".", "..") or Path(value).name != value or "\\" in value:
+        raise InputError(f"{folder / JOB_FILE}: '{name}' must be the plain name of a file in the job folder.")
+    return folder / value
+
+
+def run(job: Job, output: Path, tell: Tell, should_stop: ShouldStop) -> dict[str, Any]:
+    """Register, write everything into `output`, return the metrics. `tell` gets the progress and warning events."""
+    prepare_output(output)
+    from . import registration
+    from .images import read_volume
+    from .segments import read_segmentation
+
+    with _warnings_told(tell):
+        fixed, moving = read_volume(job.fixed), read_volume(job.moving)
+        segmentations = [
+            None if path is None else read_segmentation(path)
+            for path in (job.moving_segmentation, job.fixed_segmentation)
+        ]
+        for segmentation, image, name in zip(segmentations, (moving, fixed), ("moving", "fixed"), strict=True):
+            _check_overlap(segmentation, image, name)
+        last: dict[str, Any] = {}
+
+        def on_progress(event: Event) -> None:
+            last.update(event.as_dict())
+            tell({"event": "progress", **event.as_dict()})
+
+        result = registration.register(fixed, moving, job.config, on_progress, should_stop)
+        tell({"event": "progress", **last, "stage": FINISH, "fraction": 1.0, "remaining": None})
+        return _write(job, result, fixed, moving, segmentations[0], segmentations[1], output)
+
+
+def prepare_output(output: Path) -> None:
+    """Make sure results can be written there before hours are spent on them."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file, but a folder is needed for the results; choose another name.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written to ({error.strerror}); choose another folder.") from None
+
+
+@contextmanager
+def _warnings_told(tell: Tell) -> Any:
+    """The engine's log warnings as warning events."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell({"event": "warning", "message": record.getMessage()})
+
+    handler = Handler(logging.WARNING)
+    logger = logging.getLogger("mirrba")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _check_overlap(segmentation: Segmentation | None, image: sitk.Image, name: str) -> None:
+    from .geometry import Geometry
+
+    if segmentation is None:
+        return
+    laid = segmentation.onto(Geometry.from_image(image))
+    if not any(segment.mask.any() for segment in laid.segments):
+        raise InputError(
+            f"The {name} segmentation lies outside of the {name} volume; give the segmentation drawn on that volume."
+        )
+
+
+def _write(
+    job: Job,
+    result: Registration,
+    fixed: sitk.Image,
+    moving: sitk.Image,
+    moving_segmentation: Segmentation | None,
+    fixed_segmentation: Segmentation | None,
+    output: Path,
+) -> dict[str, Any]:
+    import SimpleITK as sitk
+
+    from . import metrics, overlay
+
+    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=output))
+    try:
+        warped = result.warp(moving)
+        jacobian = result.jacobian()
+        sitk.WriteTransform(result.transform, str(staging / "transform.h5"))
+        sitk.WriteTransform(result.inverse(), str(staging / "inverse_transform.h5"))
+        sitk.WriteImage(warped, str(staging / "warped.nii.gz"), useCompression=True)
+        sitk.WriteImage(result.fixed.image(jacobian), str(staging / "jacobian.nii.gz"), useCompression=True)
+        overlay.write_picture(
+            overlay.overlay(fixed, result.fixed.resample(moving), warped), str(staging / "overlay.png")
+        )
+        segments = None
+        if moving_segmentation is not None:
+            segments = moving_segmentation.warp(result.transform, result.fixed)
+            segments.write(staging / "warped_segmentation.seg.nrrd")
+        scores = metrics.evaluate(
+            fixed=fixed_segmentation, warped=segments, moving=moving_segmentation, jacobian=jacobian, body=result.body
+        )
+        scores["seconds"] = result.provenance["seconds"]
+        scores["peak_memory_mb"] = result.provenance["peak_memory_mb"]
+        _write_json(staging / "metrics.json", scores)
+        _write_json(staging / RESULT_FILE, _provenance(job, result, staging))
+        _publish(staging, output)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return scores
+
+
+def _provenance(job: Job, result: Registration, staging: Path) -> dict[str, Any]:
+    """Everything needed to repeat the run. Inputs by checksum, not by name: names may hold a patient's."""
+    inputs = {
+        name: _sha256(path)
+        for name in ("fixed", "moving", "moving_segmentation", "fixed_segmentation")
+        if (path := getattr(job, name)) is not None
+    }
+    config = asdict(job.config)
+    if Path(config["init"]).is_file():
+        inputs["initial_transform"] = _sha256(Path(config["init"]))
+        config["init"] = "file"
+    return {
+        "schema": SCHEMA,
+        "config": config,
+        **result.provenance,
+        "versions": versions(),
+        "platform": platform.platform(),
+        "inputs_sha256": inputs,
+        "outputs_sha256": {path.name: _sha256(path) for path in sorted(staging.iterdir())},
+        "history": result.history,
+    }
+
+
+def versions() -> dict[str, str]:
+    import numpy
+    import SimpleITK
+    import torch
+
+    from . import __version__
+
+    return {
+        "mirrba": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "SimpleITK": SimpleITK.Version_VersionString(),
+    }
+
+
+def _publish(staging: Path, output: Path) -> None:
+    """Move the finished files into place; an older result stops being one first."""
+    (output / RESULT_FILE).unlink(missing_ok=True)
+    if not (staging / "warped_segmentation.seg.nrrd").exists():
+        (output / "warped_segmentation.seg.nrrd").unlink(missing_ok=True)
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == RESULT_FILE):
+        os.replace(path, output / path.name)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

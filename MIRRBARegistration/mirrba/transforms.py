@@ -1,0 +1,100 @@
+"""ITK transforms from fixed to moving points (LPS, mm): from a field, composed, inverted, read and written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+import torch
+
+from . import fields
+from .errors import InputError
+from .geometry import Geometry
+
+Array = npt.NDArray[np.float64]
+
+RAMP = 3.0  # the border falls to zero over this many times its displacement: the slope stays near a half
+LEAST_RAMP = 2  # voxels
+
+
+def tapered(displacement: Array, grid: Geometry) -> tuple[Array, Geometry]:
+    """A voxel displacement `[z, y, x, 3]` extended until it is zero on its faces, and the larger grid.
+
+    Beyond a displacement field ITK assumes zero and Slicer the value at the face: here both are zero.
+    """
+    low, high = [], []
+    for axis in range(3):
+        faces = (displacement.take(0, axis), displacement.take(-1, axis))
+        widths = [LEAST_RAMP + math.ceil(RAMP * float(np.linalg.norm(face, axis=-1).max())) for face in faces]
+        low.append(widths[0])
+        high.append(widths[1])
+    extended = np.pad(displacement, [*zip(low, high, strict=True), (0, 0)], mode="edge")
+    for axis in range(3):
+        inner = displacement.shape[axis]
+        ramp = np.concatenate([_ramp(low[axis]), np.ones(inner), _ramp(high[axis])[::-1]])
+        view = [1, 1, 1, 1]
+        view[axis] = len(ramp)
+        extended *= ramp.reshape(view)
+    larger = grid.cropped([-n for n in low[::-1]], [n + h for n, h in zip(grid.size, high[::-1], strict=True)])
+    return extended, larger
+
+
+def _ramp(width: int) -> Array:
+    """0 to just below 1 in `width` voxels."""
+    return 0.5 - 0.5 * np.cos(np.pi * np.arange(width) / width)
+
+
+def voxel_field(displacement: torch.Tensor) -> Array:
+    """A unit displacement `[1, 3, z, y, x]` as voxels `[z, y, x, 3]`."""
+    return fields.to_voxels(displacement)[0].permute(1, 2, 3, 0).double().cpu().numpy()
+
+
+def unit_field(displacement: Array) -> torch.Tensor:
+    """Voxels `[z, y, x, 3]` as a unit displacement `[1, 3, z, y, x]`."""
+    return fields.from_voxels(torch.from_numpy(displacement).float().permute(3, 0, 1, 2)[None])
+
+
+def from_voxels(displacement: Array, grid: Geometry) -> sitk.Transform:
+    """A voxel displacement `[z, y, x, 3]` on `grid` as an ITK displacement field transform in mm."""
+    return sitk.DisplacementFieldTransform(grid.image(displacement @ grid.matrix.T, is_vector=True))
+
+
+def then(first: sitk.Transform, second: sitk.Transform) -> sitk.Transform:
+    """p → second(first(p)); flat, because ITK does not write nested composites."""
+    if first.GetTransformEnum() == sitk.sitkIdentity:
+        return second
+    if second.GetTransformEnum() == sitk.sitkIdentity:
+        return first
+    composite = sitk.CompositeTransform([second, first])
+    composite.FlattenTransform()
+    return composite
+
+
+def inverse_displacement(displacement: Array) -> Array:
+    """The inverse of a tapered voxel displacement `[z, y, x, 3]`, on the same grid."""
+    return voxel_field(fields.invert(unit_field(displacement)))
+
+
+def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
+    """The inverse of any transform, as a displacement field on `grid` (moving space). Linear ones invert exactly."""
+    if transform.IsLinear():
+        return transform.GetInverse()
+    sampled = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, list(grid.size), list(grid.origin), list(grid.spacing), list(grid.direction)
+    )
+    voxels = sitk.GetArrayFromImage(sampled) @ np.linalg.inv(grid.matrix).T
+    return from_voxels(inverse_displacement(voxels), grid)
+
+
+def read_transform(path: str | Path) -> sitk.Transform:
+    """A 3-D transform (fixed→moving points, LPS mm) from a file ITK reads. Raises InputError."""
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError:
+        raise InputError(f"{path}: cannot be read as a transform; give an ITK file such as .h5 or .tfm.") from None
+    if transform.GetDimension() != 3:
+        raise InputError(f"{path}: is a {transform.GetDimension()}-D transform; give a 3-D one.")
+    return transform

@@ -1,0 +1,110 @@
+"""The child process: `python -m mirrba.worker JOB_DIR`. docs/architecture.md has the protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from . import job as jobs
+from .errors import Cancelled, InputError, MirrbaError, explained
+
+GRACE = 0.5  # seconds for the optimisation to stop by itself; one iteration on a CPU can take longer
+
+
+class Channel:
+    """Events to the parent, one JSON object a line; the stream ends with exactly one `done` or `error`."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def tell(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            self._send(event)
+
+    def end(self, event: dict[str, Any]) -> bool:
+        """Send the last event; False where one was sent before."""
+        with self._lock:
+            if self._ended:
+                return False
+            self._send(event)
+            self._ended = True
+            return True
+
+    def _send(self, event: dict[str, Any]) -> None:
+        if self._ended:
+            return
+        try:
+            self._stream.write(json.dumps(event) + "\n")
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            os._exit(Cancelled.exit_code)  # nobody reads any more: the parent is gone
+
+
+class Stop:
+    """Set by a line `cancel` on stdin, by the end of stdin (the parent is gone), or by a termination signal."""
+
+    def __init__(self, channel: Channel, output: Path) -> None:
+        self._channel, self._output = channel, output
+        self._asked = threading.Event()
+
+    def __call__(self) -> bool:
+        return self._asked.is_set()
+
+    def watch(self, stdin: IO[str]) -> None:
+        threading.Thread(target=self._read, args=(stdin,), daemon=True).start()
+        signal.signal(signal.SIGTERM, lambda *_: self.ask())
+
+    def ask(self) -> None:
+        self._asked.set()
+        threading.Timer(GRACE, self._leave).start()
+
+    def _read(self, stdin: IO[str]) -> None:
+        for line in stdin:
+            if line.strip() == "cancel":
+                break
+        self.ask()
+
+    def _leave(self) -> None:
+        """The optimisation is deep in one iteration: end the process, leaving nothing half-written."""
+        if self._channel.end(_error_event(Cancelled("The registration was cancelled; nothing was written."))):
+            shutil.rmtree(self._output, ignore_errors=True)
+            os._exit(Cancelled.exit_code)
+
+
+def main(arguments: list[str]) -> int:
+    # Whatever a library prints must not end up among the events.
+    events, sys.stdout = sys.stdout, sys.stderr
+    channel = Channel(events)
+    try:
+        if len(arguments) != 1:
+            raise InputError("The worker takes one argument, the job folder.")
+        folder = Path(arguments[0])
+        stop = Stop(channel, folder / jobs.OUTPUT)
+        stop.watch(sys.stdin)
+        metrics = jobs.run(jobs.read_job(folder), folder / jobs.OUTPUT, channel.tell, stop)
+        channel.end({"event": "done", "output": jobs.OUTPUT, "metrics": metrics})
+        return 0
+    except BaseException as error:
+        traceback.print_exc()
+        known = explained(error)
+        channel.end(_error_event(known))
+        return known.exit_code
+
+
+def _error_event(error: MirrbaError) -> dict[str, Any]:
+    return {"event": "error", "kind": error.kind, "message": str(error)}
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # the thread that waits on stdin must not keep the process alive
