@@ -1,0 +1,321 @@
+"""The scores of the paper (section 4.4): overlap, distance, detection, disappearing, regularity, landmark error.
+
+Masks are boolean arrays [z, y, x]; spacings (x, y, z) in mm; transforms map fixed to moving points (mm, LPS).
+A score that has nothing to be computed from is None.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .errors import InputError
+from .geometry import Geometry
+from .segments import Mask, Role, Segment, Segmentation
+
+Fate = Literal["persisting", "vanished", "appeared"]
+Floats = npt.NDArray[np.float64]
+
+DETECTED = 0.5  # a lesion is detected above this overlap (section 4.4)
+LARGEST_EXTENT = 4000.0  # mm; two segmentations of one body never span more
+SLAB_VOXELS = 2**20  # a slab of vectors and its gradients stay near 100 MB
+
+
+def dice(a: Mask, b: Mask) -> float | None:
+    """Dice overlap 2|a∩b| / (|a|+|b|), from 0 to 1; None if both are empty."""
+    total = np.count_nonzero(a) + np.count_nonzero(b)
+    return 2 * np.count_nonzero(a & b) / total if total else None
+
+
+def overlap(warped: Mask, fixed: Mask) -> float | None:
+    """Share of the fixed segment that the warped one covers; None if the fixed one is empty."""
+    total = np.count_nonzero(fixed)
+    return np.count_nonzero(warped & fixed) / total if total else None
+
+
+def average_hausdorff_mm(a: Mask, b: Mask, spacing: Iterable[float]) -> float | None:
+    """Average Hausdorff distance between the surfaces of two segments, in mm; None if one is empty.
+
+    The mean of the two directed averages: ½ (mean over p in ∂a of d(p, ∂b) + mean over q in ∂b of d(q, ∂a)), where
+    ∂ are a segment's voxels with a face neighbour outside of it (beyond the array is outside) and d is the Euclidean
+    distance of voxel centres. Surfaces, not volumes: the inside of a large segment would otherwise count as zeros.
+    """
+    if not (a.any() and b.any()):
+        return None
+    box = _bounding_box(a | b)
+    surface_a, surface_b = _surface(a[box]), _surface(b[box])
+    sampling = tuple(spacing)[::-1]
+    to_a = ndimage.distance_transform_edt(~surface_a, sampling=sampling)
+    to_b = ndimage.distance_transform_edt(~surface_b, sampling=sampling)
+    return float(to_b[surface_a].mean() + to_a[surface_b].mean()) / 2
+
+
+def volume_ml(mask: Mask, geometry: Geometry) -> float:
+    """Volume of a mask on its grid."""
+    return float(np.count_nonzero(mask) * abs(np.linalg.det(geometry.matrix)) / 1000)
+
+
+def jacobian_determinant(transform: sitk.Transform, geometry: Geometry) -> npt.NDArray[np.float32]:
+    """Determinant of the Jacobian of x → T(x) at every voxel, [z, y, x]: 1 keeps volume, ≤ 0 folds.
+
+    Differences of T over the index axes, central inside and one-sided at the faces, divided by the determinant of
+    the grid's own index-to-mm matrix: right on oblique and anisotropic grids. Computed slab by slab.
+    Raises InputError if the grid is less than two voxels thick.
+    """
+    if min(geometry.size) < 2:
+        raise InputError(f"a grid of {geometry.size} voxels has no Jacobian; give one of two voxels or more a side.")
+    determinant = np.empty(geometry.shape, np.float32)
+    for low, high in _slabs(geometry):
+        # One plane more on either side: the differences between slabs are central too.
+        first, last = max(low - 1, 0), min(high + 1, geometry.size[2])
+        displacement = _displacement(transform, geometry, first, last)
+        # columns[i] is ∂T/∂(index i), in the order x, y, z.
+        columns = [np.gradient(displacement, axis=2 - i) + geometry.matrix[:, i] for i in range(3)]
+        triple = np.einsum("...i,...i", columns[0], np.cross(columns[1], columns[2]))
+        determinant[low:high] = (triple / np.linalg.det(geometry.matrix))[low - first : high - first]
+    return determinant
+
+
+def transform_error_mm(transform: sitk.Transform, truth: sitk.Transform, mask: Mask, grid: Geometry) -> float | None:
+    """Target registration error over a mask on `grid`: mean |T(x) − T_true(x)| in mm; None if the mask is empty."""
+    total = 0.0
+    for low, high in _slabs(grid):
+        error = _displacement(transform, grid, low, high) - _displacement(truth, grid, low, high)
+        total += float(np.linalg.norm(error[mask[low:high]], axis=-1).sum())
+    count = np.count_nonzero(mask)
+    return total / count if count else None
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Corresponding points, [n, 3] in (x, y, z), mm, LPS."""
+
+    names: tuple[str, ...]
+    fixed: Floats
+    moving: Floats
+
+
+def read_landmarks(path: str | Path) -> Landmarks:
+    """Read a CSV with the columns name, fixed_x, fixed_y, fixed_z, moving_x, moving_y, moving_z (mm, LPS).
+
+    Raises InputError if it cannot be read, lacks a column or a row, or holds something else than finite numbers.
+    """
+    columns = [f"{side}_{axis}" for side in ("fixed", "moving") for axis in "xyz"]
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark.
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in ["name", *columns] if column not in (reader.fieldnames or ())]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: the landmarks cannot be read; give a comma-separated text file.") from error
+    if missing:
+        raise InputError(f"{path}: the landmarks lack the columns {', '.join(missing)}; add them.")
+    if not rows:
+        raise InputError(f"{path}: there are no landmarks in the file; add one a line.")
+    points = np.array([_numbers(path, line, [row[c] for c in columns]) for line, row in enumerate(rows, 2)])
+    return Landmarks(tuple(row["name"] for row in rows), points[:, :3], points[:, 3:])
+
+
+def landmark_error_mm(transform: sitk.Transform, landmarks: Landmarks) -> float:
+    """Target registration error: mean |T(fixed landmark) − moving landmark| in mm."""
+    mapped = np.array([transform.TransformPoint(point) for point in landmarks.fixed.tolist()])
+    return float(np.linalg.norm(mapped - landmarks.moving, axis=1).mean())
+
+
+def evaluate(
+    fixed: Segmentation | None = None,
+    warped: Segmentation | None = None,
+    moving: Segmentation | None = None,
+    *,
+    jacobian: npt.NDArray[np.floating] | None = None,
+    body: Mask | None = None,
+    tre_mm: float | None = None,
+) -> dict[str, Any]:
+    """All scores of docs/architecture.md as plain Python values, ready for JSON.
+
+    `fixed` and `warped` must lie on one lattice, with whatever extents; `moving` lies on its own. `jacobian` (from
+    `jacobian_determinant`) and `body` share one grid [z, y, x]. `tre_mm` is passed on; `seconds` and
+    `peak_memory_mb` are the run's to fill in.
+
+    Segments correspond by name. Where no name is shared, a sole lesion segment (and a sole organ) of each
+    correspond: "GTV" and "lesions". A segment persists if it has voxels in fixed and moving; without `moving`,
+    everything that `warped` lists was in it, also what vanished by warping. `dice_organs`, `dice_lesions` and
+    `detection_rate` are over persisting segments (section 4.4 removes the vanished). A segment counts once however
+    many lesions it bundles: for the paper's detection rate each lesion needs a segment of its own.
+    `disappearing_rate` is the shrinkage 1 − warped / moving volume of vanished lesions, where a lesion that grew
+    counts as 0; `disappearing_rate_signed` lets it count as negative.
+
+    Raises InputError if `fixed` and `warped` lie on different lattices.
+    """
+    segments = [] if fixed is None or warped is None else segment_scores(fixed, warped, moving)
+    persisting = [s for s in segments if s["fate"] == "persisting"]
+    lesions = [s for s in persisting if s["role"] == "lesion"]
+    vanished = [s for s in segments if s["role"] == "lesion" and s["fate"] == "vanished" and s["moving_ml"]]
+    shrinkage = [1 - (s["warped_ml"] or 0.0) / s["moving_ml"] for s in vanished]
+    return {
+        "segments": segments,
+        "dice_organs": _mean(s["dice"] for s in persisting if s["role"] == "organ"),
+        "dice_lesions": _mean(s["dice"] for s in lesions),
+        "detection_rate": _mean(float(s["overlap"] > DETECTED) for s in lesions),
+        "disappearing_rate": _mean(max(0.0, s) for s in shrinkage),
+        "disappearing_rate_signed": _mean(shrinkage),
+        "sd_jacobian": _deviation(jacobian),
+        "sd_jacobian_body": None if jacobian is None or body is None else _deviation(jacobian[body]),
+        "folding_fraction": None if jacobian is None else float(np.mean(jacobian <= 0)),
+        "tre_mm": tre_mm,
+        "seconds": None,
+        "peak_memory_mb": None,
+    }
+
+
+def segment_scores(
+    fixed: Segmentation, warped: Segmentation, moving: Segmentation | None = None
+) -> list[dict[str, Any]]:
+    """The scores of every segment, in the order of `fixed`, then of the others; see `evaluate`."""
+    warped = _named_as(fixed, warped)
+    moving = None if moving is None else _named_as(fixed, moving)
+    fixed, warped = _on_one_grid(fixed, warped)
+    in_fixed, in_warped = _by_name(fixed), _by_name(warped)
+    in_moving = {} if moving is None else _by_name(moving)
+    scores = []
+    for name in {**in_fixed, **in_warped, **in_moving}:
+        f, w, m = in_fixed.get(name), in_warped.get(name), in_moving.get(name)
+        was_there = w is not None if moving is None else _has_voxels(m)
+        role = next(segment.role for segment in (f, w, m) if segment)
+        fate = _fate(role, _has_voxels(f), was_there)
+        score = {
+            "name": name,
+            "role": role,
+            "dice": None,
+            "average_hausdorff_mm": None,
+            "fixed_ml": _volume_ml(f, fixed),
+            "moving_ml": _volume_ml(m, moving),
+            "warped_ml": _volume_ml(w, warped),
+            "overlap": None,
+            "fate": fate,
+        }
+        if f and fate == "persisting":
+            # The warped segmentation may lack what vanished by warping: it counts as missed.
+            mask = w.mask if w else np.zeros_like(f.mask)
+            score["dice"] = dice(mask, f.mask)
+            score["average_hausdorff_mm"] = average_hausdorff_mm(mask, f.mask, fixed.geometry.spacing)
+            score["overlap"] = overlap(mask, f.mask)
+        scores.append(score)
+    return scores
+
+
+def _fate(role: Role, in_fixed: bool, in_moving: bool) -> Fate | None:
+    """What the masks tell of a segment between moving and fixed; organs do not come and go."""
+    if in_fixed and in_moving:
+        return "persisting"
+    if role == "organ" or not (in_fixed or in_moving):
+        return None
+    return "appeared" if in_fixed else "vanished"
+
+
+def _named_as(fixed: Segmentation, other: Segmentation) -> Segmentation:
+    """`other` with the fixed names where no name is shared and both have one segment of a role; else as it is."""
+    if not {segment.name for segment in fixed.segments}.isdisjoint(segment.name for segment in other.segments):
+        return other
+    names = {}
+    for role in ("organ", "lesion"):
+        ours = [segment.name for segment in fixed.segments if segment.role == role]
+        theirs = [segment.name for segment in other.segments if segment.role == role]
+        if len(ours) == len(theirs) == 1:
+            names[theirs[0]] = ours[0]
+    segments = tuple(replace(segment, name=names.get(segment.name, segment.name)) for segment in other.segments)
+    return Segmentation(segments, other.geometry)
+
+
+def _on_one_grid(fixed: Segmentation, warped: Segmentation) -> tuple[Segmentation, Segmentation]:
+    """Both on the smallest grid that holds them; InputError if they lie on different lattices."""
+    ours, theirs = fixed.geometry, warped.geometry
+    offset = np.linalg.solve(ours.matrix, np.subtract(theirs.origin, ours.origin))
+    whole = np.round(offset)
+    # A hundredth of a voxel, over the whole extent: files round spacings and directions.
+    far = np.abs(ours.matrix - theirs.matrix) @ theirs.size / min(ours.spacing)
+    if np.abs(offset - whole).max() > 0.01 or far.max() > 0.01:
+        raise InputError(
+            "the fixed and the warped segmentation lie on different grids; give the one that the registration wrote "
+            "on the fixed image's grid, with that image's segmentation."
+        )
+    low = np.minimum(0, whole).astype(int).tolist()
+    high = np.maximum(ours.size, whole + theirs.size).astype(int).tolist()
+    grid = ours.cropped(low, high)
+    if max(n * s for n, s in zip(grid.size, grid.spacing, strict=True)) > LARGEST_EXTENT:
+        raise InputError(
+            "the fixed and the warped segmentation lie metres apart; give two that belong to the same fixed image."
+        )
+    return fixed.onto(grid), warped.onto(grid)
+
+
+def _by_name(segmentation: Segmentation) -> dict[str, Segment]:
+    return {segment.name: segment for segment in segmentation.segments}
+
+
+def _has_voxels(segment: Segment | None) -> bool:
+    return segment is not None and bool(segment.mask.any())
+
+
+def _volume_ml(segment: Segment | None, segmentation: Segmentation | None) -> float | None:
+    return volume_ml(segment.mask, segmentation.geometry) if segment and segmentation else None
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    listed = list(values)
+    return float(np.mean(listed)) if listed else None
+
+
+def _deviation(values: npt.NDArray[np.floating] | None) -> float | None:
+    """Standard deviation; None of nothing."""
+    return float(values.std(dtype=np.float64)) if values is not None and values.size else None
+
+
+def _bounding_box(mask: Mask) -> tuple[slice, ...]:
+    """The smallest box [z, y, x] around the voxels of a mask that has some."""
+    box = []
+    for axis in range(3):
+        inside = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(slice(inside[0], inside[-1] + 1))
+    return tuple(box)
+
+
+def _surface(mask: Mask) -> Mask:
+    """The voxels of a mask with a face neighbour outside of it."""
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+def _slabs(grid: Geometry) -> Iterator[tuple[int, int]]:
+    """Ranges of z that cut a grid into slabs of about SLAB_VOXELS."""
+    nx, ny, nz = grid.size
+    thickness = max(1, SLAB_VOXELS // (nx * ny))
+    return ((low, min(low + thickness, nz)) for low in range(0, nz, thickness))
+
+
+def _displacement(transform: sitk.Transform, grid: Geometry, low: int, high: int) -> Floats:
+    """T(x) − x in mm, [z, y, x, 3] with components (x, y, z), on the planes low ≤ z < high of a grid."""
+    slab = grid.cropped([0, 0, low], [*grid.size[:2], high])
+    field = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, list(slab.size), list(slab.origin), list(slab.spacing), list(slab.direction)
+    )
+    return sitk.GetArrayFromImage(field)
+
+
+def _numbers(path: str | Path, line: int, texts: list[str | None]) -> list[float]:
+    """The finite numbers of one line of a file."""
+    try:
+        numbers = [float(text or "") for text in texts]
+    except ValueError:
+        numbers = [np.nan]
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{path}: line {line} has a coordinate that is no number; correct it.")
+    return numbers
