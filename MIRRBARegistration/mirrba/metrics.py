@@ -32,13 +32,13 @@ SLAB_VOXELS = 2**20  # a slab of vectors and its gradients stay near 100 MB
 def dice(a: Mask, b: Mask) -> float | None:
     """Dice overlap 2|a∩b| / (|a|+|b|), from 0 to 1; None if both are empty."""
     total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / total if total else None
+    return float(2 * np.count_nonzero(a & b) / total) if total else None
 
 
 def overlap(warped: Mask, fixed: Mask) -> float | None:
     """Share of the fixed segment that the warped one covers; None if the fixed one is empty."""
     total = np.count_nonzero(fixed)
-    return np.count_nonzero(warped & fixed) / total if total else None
+    return float(np.count_nonzero(warped & fixed) / total) if total else None
 
 
 def average_hausdorff_mm(a: Mask, b: Mask, spacing: Iterable[float]) -> float | None:
@@ -91,7 +91,7 @@ def transform_error_mm(transform: sitk.Transform, truth: sitk.Transform, mask: M
         error = _displacement(transform, grid, low, high) - _displacement(truth, grid, low, high)
         total += float(np.linalg.norm(error[mask[low:high]], axis=-1).sum())
     count = np.count_nonzero(mask)
-    return total / count if count else None
+    return float(total / count) if count else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,13 +169,11 @@ def read_segmentation(path: str | Path) -> Segmentation:
     """
     image = _read_image(path)
     array = sitk.GetArrayFromImage(image)
-    if not array.any():
-        raise InputError(f"{path}: the segmentation is empty; draw at least one segment or leave the file out.")
     keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
     numbers = sorted({int(match[1]) for key in keys if (match := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key))})
     segments = _slicer_segments(path, array, keys, numbers) if numbers else _label_segments(path, array)
     if not any(segment.mask.any() for segment in segments):
-        raise InputError(f"{path}: the segmentation is empty; none of its segments has a voxel, so draw them again.")
+        raise InputError(f"{path}: the segmentation is empty; draw at least one segment or leave the file out.")
     return Segmentation(segments, Geometry.from_image(image))
 
 
