@@ -220,10 +220,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     fixed, warped = read_segmentation(options.fixed_seg), read_segmentation(options.warped_seg)
     moving = None if options.moving_seg is None else read_segmentation(options.moving_seg)
     transform = None if options.transform is None else read_transform(options.transform)
-    landmarks = None if options.landmarks is None else metrics.read_landmarks(options.landmarks)
-    if landmarks is not None and transform is None:
-        raise InputError("--landmarks needs --transform; give both.")
-    scores = metrics.evaluate(fixed=fixed, warped=warped, moving=moving, transform=transform, landmarks=landmarks)
+    jacobian = None if transform is None else metrics.jacobian_determinant(transform, fixed.geometry)
+    error = None
+    if options.landmarks is not None:
+        if transform is None:
+            raise InputError("--landmarks needs --transform; give both.")
+        error = metrics.landmark_error_mm(transform, metrics.read_landmarks(options.landmarks))
+    scores = metrics.evaluate(fixed, warped, moving, jacobian=jacobian, tre_mm=error)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     if options.output is not None:
         options.output.write_text(text + "\n", encoding="utf-8")

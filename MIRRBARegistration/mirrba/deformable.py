@@ -28,7 +28,8 @@ class DeformableConv3d(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """`[1, inputs, z, y, x]` → `[1, outputs, z, y, x]`."""
-        offsets = self.offsets(image).float()
+        image = _at_least_float32(image)  # places in bfloat16 would be whole voxels off
+        offsets = _at_least_float32(self.offsets(image))
         total: Tensor | None = None
         for tap in range(TAPS):
             kz, ky, kx = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
@@ -41,9 +42,12 @@ class DeformableConv3d(nn.Module):
         return total
 
 
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _tap(image: Tensor, place: Tensor, kernel: Tensor) -> Tensor:
     shape = fields.shape_of(image)
     points = fields.unit_grid(shape, image.device) + fields.from_voxels(place)
-    grid = points.permute(0, 2, 3, 4, 1).to(image.dtype)
-    sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    sampled = F.grid_sample(image, points.permute(0, 2, 3, 4, 1), mode="bilinear", padding_mode="zeros", align_corners=False)
     return F.conv3d(sampled, kernel[:, :, None, None, None])

@@ -46,10 +46,10 @@ class LocalNCC:
         self.sum_fixed = box_sum(fixed, window)
         self.var_fixed = (box_sum(fixed * fixed, window) - self.sum_fixed**2 / window**3).clamp_min_(0)
         total = float(weight.sum()) if weight is not None else float(fixed.numel())
-        self.weight = (torch.ones_like(fixed) if weight is None else weight) / max(total, 1.0)
+        self.weight = (torch.ones_like(fixed) if weight is None else weight) / (total or 1.0)
 
     def __call__(self, warped: Tensor) -> Tensor:
-        return _LocalNCCFunction.apply(warped, self)
+        return _LocalNCCFunction.apply(warped, self)  # type: ignore[no-untyped-call]
 
 
 class _LocalNCCFunction(torch.autograd.Function):
@@ -67,7 +67,7 @@ class _LocalNCCFunction(torch.autograd.Function):
         return -(ncc.weight * cross**2 / denominator).sum()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ncc, n = ctx.ncc, ctx.ncc.window**3
         warped, sum_warped, cross, denominator = ctx.saved_tensors
         by_cross = -2 * ncc.weight * cross / denominator

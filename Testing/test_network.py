@@ -1,0 +1,130 @@
+"""The pyramid: its size, its start, its pieces."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mirrba import fields
+from mirrba.deformable import DeformableConv3d
+from mirrba.network import NOISE, FreeVelocity, Moving, Pyramid
+from mirrba.presets import PRESETS, resolve
+from mirrba.pyramid import level_shapes, levels_of
+
+SHAPE = (16, 16, 32)
+
+
+def parameters(**changes) -> int:
+    return sum(p.numel() for p in Pyramid(resolve("mirrba", **changes), mixed=False).parameters())
+
+
+@pytest.mark.parametrize(("depth", "count"), [(1, 306_404), (2, 615_076), (3, 923_748), (4, 1_232_420)])
+def test_the_network_has_lapirns_number_of_parameters(depth, count):
+    assert parameters(depth=depth, pair_input=True) == count
+    assert parameters(depth=depth) == count - 756 * depth
+    assert parameters(depth=depth, pair_input=True, down="max") == count - 21_168 * depth
+    assert parameters(depth=depth, pair_input=True, up="linear") == count - 6_272 * depth
+
+
+def run(model, images, moving, level):
+    state = None
+    for k in range(level + 1):
+        state = model.step(k, state, moving, images[k])
+    return state
+
+
+@pytest.mark.parametrize("preset", [name for name, preset in PRESETS.items() if preset.config.architecture])
+def test_every_level_of_a_fresh_network_starts_as_no_change(preset):
+    config = resolve(preset)
+    torch.manual_seed(0)
+    levels = levels_of(torch.rand(1, 1, *SHAPE), config.depth)
+    model = Pyramid(config, mixed=False)
+    with torch.no_grad():
+        for level in range(config.depth):
+            state = run(model, levels, Moving(levels), level)
+            assert fields.shape_of(state.velocity) == fields.shape_of(levels[level])
+            assert fields.to_voxels(state.velocity).abs().max() < 0.01
+
+
+def test_an_identity_field_reproduces_the_fixed_image_at_every_level():
+    image = torch.rand(1, 1, *SHAPE)
+    levels = levels_of(image, 3)
+    for k, level in enumerate(levels):
+        assert torch.allclose(level, F.avg_pool3d(image, 2 ** (2 - k)), atol=1e-6)
+        still = fields.zeros(fields.shape_of(level), image.device)
+        assert torch.allclose(Moving(levels).warp(k, still), level, atol=1e-6)
+
+
+def test_a_displacement_means_the_same_shift_at_every_level():
+    ramp = fields.unit_grid(SHAPE, torch.device("cpu"))[:, :1]  # intensity = unit x
+    for k, level in enumerate(levels_of(ramp, 3)):
+        shift = fields.zeros(fields.shape_of(level), ramp.device)
+        shift[:, 0] = 0.125
+        moved = Moving(levels_of(ramp, 3)).warp(k, shift)
+        inner = (..., slice(1, -2))
+        assert torch.allclose((moved - level)[inner], torch.tensor(0.125), atol=1e-5)
+
+
+def test_the_moving_image_is_seen_through_the_start_field():
+    levels = levels_of(torch.rand(1, 1, *SHAPE), 2)
+    start = fields.resize(0.1 * torch.randn(1, 3, 4, 4, 4), SHAPE)
+    still = fields.zeros(SHAPE, start.device)
+    assert torch.allclose(Moving(levels, start).warp(1, still), fields.warp(levels[1], start), atol=1e-5)
+
+
+def test_without_residual_connections_the_blocks_forget_their_input():
+    torch.manual_seed(0)
+    with_rb = Pyramid(resolve("mirrba-depth-1"), mixed=False)
+    torch.manual_seed(0)
+    without = Pyramid(resolve("mirrba-depth-1", residual=False), mixed=False)
+    features = torch.randn(1, 28, 4, 4, 4)
+    block, bare = with_rb.levels[0].blocks[0], without.levels[0].blocks[0]
+    assert torch.allclose(block(features) - bare(features), features, atol=1e-6)
+
+
+def test_only_the_finest_level_is_deformable():
+    model = Pyramid(resolve("mirrba-def-conv"), mixed=False)
+    counts = [sum(isinstance(m, DeformableConv3d) for m in level.modules()) for level in model.levels]
+    assert counts[:2] == [0, 0]
+    assert counts[2] == 2 + 10 + 1
+
+
+def test_the_free_velocity_starts_as_noise_of_a_thousandth_and_adds_up():
+    shapes = level_shapes((32, 32, 32), 3)
+    torch.manual_seed(0)
+    model = FreeVelocity(shapes)
+    images = [torch.rand(1, 1, *shape) for shape in shapes]
+    state = run(model, images, Moving(images), 2)
+    assert model.levels[2].std().item() == pytest.approx(NOISE, rel=0.05)
+    expected = fields.resize(fields.resize(model.levels[0], shapes[1]) + model.levels[1], shapes[2]) + model.levels[2]
+    assert torch.allclose(state.velocity, expected, atol=1e-7)
+
+
+def test_a_deformable_convolution_starts_as_the_plain_one():
+    torch.manual_seed(0)
+    layer = DeformableConv3d(3, 5)
+    image = torch.randn(1, 3, 5, 6, 7)
+    assert torch.allclose(layer(image), F.conv3d(image, layer.weight, padding=1), atol=1e-5)
+
+
+def test_a_deformable_convolution_follows_constant_offsets():
+    layer = DeformableConv3d(1, 1)
+    image = torch.rand(1, 1, 6, 6, 8)
+    layer.offsets = torch.nn.Conv3d(1, 81, 3, padding=1)
+    torch.nn.init.zeros_(layer.offsets.weight)
+    with torch.no_grad():
+        layer.offsets.bias.zero_()[0::3] = 1.0  # every tap one voxel along x
+    expected = F.conv3d(image, layer.weight, padding=1)[..., 2:]
+    assert torch.allclose(layer(image)[..., 1:-1], expected, atol=1e-5)
+
+
+def test_the_gradients_of_a_deformable_convolution_pass_gradcheck():
+    torch.manual_seed(0)
+    layer = DeformableConv3d(2, 2)
+    torch.nn.init.normal_(layer.offsets.weight, std=0.05)
+    layer = layer.double()
+    image = torch.rand(1, 2, 3, 4, 3, dtype=torch.double, requires_grad=True)
+
+    def forward(image, weight, offsets):
+        return torch.func.functional_call(layer, {"weight": weight, "offsets.weight": offsets}, (image,))
+
+    weights = [layer.weight.detach().requires_grad_(), layer.offsets.weight.detach().requires_grad_()]
+    assert torch.autograd.gradcheck(forward, (image, *weights), atol=1e-4, fast_mode=True)
