@@ -134,7 +134,7 @@ def _typed(name: str, value: Any) -> Any:
             return _whole(value)
         if kind.startswith("float"):
             return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"Setting '{name}' cannot be {value!r}; it takes {_wanted(kind)}.") from None
     if not isinstance(value, str):
         raise InputError(f"Setting '{name}' cannot be {value!r}; it takes a text.")

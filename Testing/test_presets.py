@@ -1,0 +1,99 @@
+"""Settings: every preset there, every bad value refused with a sentence."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mirrba import schedule
+from mirrba.errors import InputError
+from mirrba.presets import PRESETS, Config, resolve
+
+PAPERS = [
+    "mirrba", "mirrba-depth-1", "mirrba-depth-2", "mirrba-depth-4", "mirrba-level-1", "mirrba-level-2", "mirrba-max",
+    "mirrba-up", "mirrba-def-conv", "mirrba-wo-rb", "mirrba-wo-regu", "mirrba-wo-archi", "mirrba-depth-4-max-up",
+]  # fmt: skip
+
+
+def test_every_preset_of_the_paper_and_ours_exists():
+    assert set(PRESETS) == {*PAPERS, "default", "fast"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_resolves_to_itself(name):
+    assert resolve(name) == PRESETS[name].config
+    assert resolve(name).preset == name
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_presets_keep_the_papers_values(name):
+    config = resolve(name)
+    assert not config.pair_input
+    assert (config.init, config.start) == ("none", ())
+    assert config.learning_rate == 1e-3
+    if name != "mirrba-wo-regu":
+        assert (config.smooth, config.diffeo) == (0.1, 1.0)
+
+
+def test_on_a_gpu_the_papers_schedule_and_grid_are_used():
+    assert schedule.iterations_for(resolve("mirrba"), "cuda") == (1000, 1000, 2000)
+    assert schedule.iterations_for(resolve("mirrba-depth-4"), "cuda") == (1000, 1000, 1000, 2000)
+    assert schedule.spacing_for(resolve("mirrba"), "cuda", (800.0, 800.0, 800.0), 1.0) == 4.0
+
+
+def test_on_a_cpu_the_grid_is_coarser_but_never_finer_than_the_image():
+    box = (480.0, 300.0, 900.0)
+    spacing = schedule.spacing_for(resolve("mirrba"), "cpu", box, 2.0)
+    assert box[0] * box[1] * box[2] / spacing**3 <= schedule.CPU_VOXELS
+    assert schedule.spacing_for(resolve("mirrba"), "cpu", (80.0, 80.0, 80.0), 5.0) == 5.0
+
+
+@pytest.mark.parametrize("preset", PAPERS)
+def test_every_preset_has_a_schedule_of_its_depth_on_a_cpu(preset):
+    config = resolve(preset)
+    assert len(schedule.iterations_for(config, "cpu")) == config.depth
+
+
+def test_texts_from_a_command_line_become_their_types():
+    config = resolve("mirrba", iterations="10,20,30", spacing="4.5", seed="7", residual="no", stop_level="2")
+    assert config.iterations == (10, 20, 30)
+    assert (config.spacing, config.seed, config.residual, config.stop_level) == (4.5, 7, False, 2)
+    assert resolve("mirrba-level-1", stop_level="none").stop_level is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("depth", 0), ("depth", 5), ("depth", "deep"), ("depth", 2.5), ("depth", True), ("stop_level", 9),
+        ("down", "avg"), ("up", "nearest"), ("spacing", 0), ("spacing", "fine"), ("spacing", float("nan")),
+        ("spacing", -3), ("iterations", "10"), ("iterations", "1,2,-3"), ("iterations", "1,2,x"),
+        ("learning_rate", 0), ("smooth", -1), ("diffeo", float("nan")), ("freeze", 2), ("seed", -1),
+        ("residual", "perhaps"), ("init", 3), ("start", "1,1,1,1,1"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_is_refused_with_a_sentence(setting, value):
+    with pytest.raises(InputError, match=setting):
+        resolve("mirrba", **{setting: value})
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="choose one of: default, fast"):
+        resolve("best")
+    with pytest.raises(InputError, match="no setting 'lambda'"):
+        resolve("mirrba", **{"lambda": 1})
+
+
+def test_nothing_to_optimise_is_refused():
+    with pytest.raises(InputError, match="nothing to optimise"):
+        resolve("mirrba", stop_level=0)
+
+
+FIELDS = [name for name in Config.__dataclass_fields__ if name != "preset"]
+JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers() | st.text())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # shared machines stall
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_any_settings_resolve_or_raise_an_input_error(changes):
+    try:
+        assert isinstance(resolve("mirrba", **changes), Config)
+    except InputError as error:
+        assert str(error).endswith(".")
