@@ -94,6 +94,7 @@ JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_any_settings_resolve_or_raise_an_input_error(changes):
     try:
-        assert isinstance(resolve("mirrba", **changes), Config)
-    except InputError as error:
-        assert str(error).endswith(".")
+        config = resolve("mirrba", **changes)
+    except InputError:
+        return
+    assert isinstance(config, Config)

@@ -1,0 +1,99 @@
+"""Transforms: fields in mm on any grid, their inverse, their files."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from mirrba import transforms
+from mirrba.errors import InputError
+from mirrba.geometry import Geometry
+
+TURN = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.3, -0.2, 0.4).GetMatrix()
+GRIDS = {
+    "straight": Geometry((20, 18, 22), (4.0, 4.0, 4.0), (-40.0, 10.0, 5.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)),
+    "flipped": Geometry((20, 18, 22), (4.0, 4.0, 4.0), (-40.0, 10.0, 5.0), (-1, 0, 0, 0, 1, 0, 0, 0, -1)),
+    "oblique": Geometry((20, 18, 22), (4.0, 4.0, 4.0), (-40.0, 10.0, 5.0), TURN),
+}
+
+
+def a_field(grid: Geometry, size: float = 3.0) -> np.ndarray:
+    """A smooth displacement in voxels that is not zero at the faces."""
+    z, y, x = np.meshgrid(*[np.linspace(0, np.pi, n) for n in grid.shape], indexing="ij")
+    return size * np.stack([np.cos(x) * np.sin(y), np.sin(z + 0.5), np.cos(y - z)], axis=-1) * 0.5
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_voxel_field_moves_points_along_the_grids_own_axes(name):
+    grid = GRIDS[name]
+    field = a_field(grid)
+    transform = transforms.from_voxels(field, grid)
+    for index in ((3, 4, 5), (10, 9, 8)):
+        there = np.add(index, field[index[::-1]])
+        assert transform.TransformPoint(grid.point(index)) == pytest.approx(grid.point(there), abs=1e-6)
+
+
+def test_a_tapered_field_keeps_its_inside_ends_at_zero_and_does_not_fold():
+    grid = GRIDS["oblique"]
+    field = a_field(grid)
+    extended, larger = transforms.tapered(field, grid)
+    for axis in range(3):
+        assert not extended.take([0], axis).any()
+        assert np.abs(extended.take([-1], axis)).max() < 0.05 * np.abs(field).max()
+    before, after = transforms.from_voxels(field, grid), transforms.from_voxels(extended, larger)
+    for index in ((3, 4, 5), (1, 1, 1), (18, 16, 20)):
+        assert after.TransformPoint(grid.point(index)) == pytest.approx(before.TransformPoint(grid.point(index)))
+    gradient = np.stack(np.gradient(extended, axis=(2, 1, 0)), axis=-1)
+    assert np.linalg.det(gradient + np.eye(3)).min() > 0
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_forward_then_inverse_returns_every_point(name):
+    grid = GRIDS[name]
+    extended, larger = transforms.tapered(a_field(grid), grid)
+    forward = transforms.from_voxels(extended, larger)
+    backward = transforms.from_voxels(transforms.inverse_displacement(extended), larger)
+    rng = np.random.default_rng(0)
+    for index in rng.uniform(0, np.array(grid.size) - 1, (200, 3)):
+        point = grid.point(index)
+        assert np.linalg.norm(np.subtract(backward.TransformPoint(forward.TransformPoint(point)), point)) < 0.5
+
+
+def test_composition_applies_the_first_first_and_stays_flat():
+    shift, stretch = sitk.TranslationTransform(3, (1.0, 2.0, 3.0)), sitk.ScaleTransform(3, (2.0, 2.0, 2.0))
+    both = transforms.then(transforms.then(shift, stretch), shift)
+    assert both.TransformPoint((0.0, 0.0, 0.0)) == pytest.approx((3.0, 6.0, 9.0))
+    assert both.GetNumberOfTransforms() == 3
+
+
+def test_the_inverse_of_a_linear_transform_is_exact_and_of_any_other_close():
+    affine = sitk.AffineTransform(3)
+    affine.SetMatrix((1.1, 0.1, 0, 0, 0.9, 0, 0, 0.05, 1))
+    affine.SetTranslation((5.0, -3.0, 2.0))
+    grid = GRIDS["straight"]
+    point = (3.0, 30.0, 40.0)
+    back = transforms.inverse_on(affine, grid).TransformPoint(affine.TransformPoint(point))
+    assert back == pytest.approx(point, abs=1e-9)
+    extended, larger = transforms.tapered(a_field(grid), grid)
+    curved = transforms.from_voxels(extended, larger)
+    back = transforms.inverse_on(curved, larger).TransformPoint(curved.TransformPoint(point))
+    assert np.linalg.norm(np.subtract(back, point)) < 0.2
+
+
+def test_a_composite_with_a_field_goes_through_its_file(tmp_path):
+    grid = GRIDS["oblique"]
+    extended, larger = transforms.tapered(a_field(grid), grid)
+    affine = sitk.AffineTransform(3)
+    affine.SetTranslation((5.0, -3.0, 2.0))
+    written = transforms.then(transforms.from_voxels(extended, larger), affine)
+    sitk.WriteTransform(written, str(tmp_path / "transform.h5"))
+    read = transforms.read_transform(tmp_path / "transform.h5")
+    point = grid.point((5, 6, 7))
+    assert read.TransformPoint(point) == pytest.approx(written.TransformPoint(point), abs=1e-9)
+
+
+def test_unusable_transform_files_are_refused(tmp_path):
+    (tmp_path / "text.tfm").write_text("nothing")
+    with pytest.raises(InputError, match="cannot be read as a transform"):
+        transforms.read_transform(tmp_path / "text.tfm")
+    sitk.WriteTransform(sitk.Euler2DTransform(), str(tmp_path / "flat.tfm"))
+    with pytest.raises(InputError, match="2-D transform"):
+        transforms.read_transform(tmp_path / "flat.tfm")
