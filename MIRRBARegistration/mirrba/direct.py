@@ -7,7 +7,8 @@ It finds the large motion in seconds, so that the network has the fine motion le
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ WINDOW = 5
 UPDATE_SIGMA = 1.73  # voxels
 FIELD_SIGMA = 0.7  # voxels
 STEP = 0.5  # voxels, the longest vector of an update
+PATIENCE = 5  # iterations without a better one before the step is halved
+LEAST_STEP = 0.03  # voxels; below it the level is done
 COST = 0.04  # of a network's iteration, per voxel
 
 
@@ -67,19 +70,43 @@ def direct_start(
         progress.begin(stage_name(level, count))
         similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
         displacement = fields.resize(displacement, fields.shape_of(images[level]))
-        for iteration in range(1, iterations[level] + 1):
-            displacement.requires_grad_(True)
-            loss = similarity(seen.warp(level, displacement))
-            (gradient,) = torch.autograd.grad(loss, displacement)
-            displacement = _descend(displacement.detach(), gradient)
-            progress.step(iteration, loss.detach(), {"lncc": loss.detach()})
+        warp = partial(seen.warp, level)
+        displacement = _descend(similarity, warp, displacement, iterations[level], progress)
     progress.close()
     return displacement
 
 
-def _descend(displacement: Tensor, gradient: Tensor) -> Tensor:
-    # The gradient is per unit coordinate; a step in voxels needs it per voxel, and unit coordinates again after.
+def _descend(
+    similarity: losses.LocalNCC,
+    warp: Callable[[Tensor], Tensor],
+    displacement: Tensor,
+    iterations: int,
+    progress: Progress,
+) -> Tensor:
+    """Steps downhill from `displacement`; where they no longer help, back to the best place and on in half steps."""
+    step, best, lowest, stuck = STEP, displacement, float("inf"), 0
+    for iteration in range(1, iterations + 1):
+        displacement = displacement.detach().requires_grad_(True)
+        loss = similarity(warp(displacement))
+        (gradient,) = torch.autograd.grad(loss, displacement)
+        value = float(loss.detach())
+        progress.step(iteration, value, {"lncc": value})
+        if value < lowest:
+            best, lowest, stuck = displacement.detach(), value, 0
+        else:
+            stuck += 1
+        if stuck == PATIENCE:
+            displacement, step, stuck = best, step / 2, 0
+            if step < LEAST_STEP:
+                break
+            continue
+        move = fields.from_voxels(step * _direction(gradient))
+        displacement = smooth(fields.compose(displacement.detach(), move), FIELD_SIGMA)
+    return best
+
+
+def _direction(gradient: Tensor) -> Tensor:
+    """The smoothed way down in voxels, its longest vector 1."""
+    # The gradient is per unit coordinate; steps of equal length in all directions need it per voxel.
     update = -smooth(fields.from_voxels(gradient), UPDATE_SIGMA)
-    longest = update.norm(dim=1).amax().clamp_min(1e-20)
-    step = fields.from_voxels(update * (STEP / longest))
-    return smooth(fields.compose(displacement, step), FIELD_SIGMA)
+    return update / update.norm(dim=1).amax().clamp_min(1e-20)

@@ -1,0 +1,15 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def pair_folder(tmp_path_factory) -> Path:
+    """A phantom pair's files at 12 mm: small enough to be registered in seconds. Not to be changed."""
+    from mirrba.phantom import write_pairs
+
+    folder = tmp_path_factory.mktemp("pair")
+    write_pairs(folder, 1, 12.0, 3)
+    return folder

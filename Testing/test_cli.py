@@ -1,0 +1,212 @@
+"""The command line as a user types it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+from mirrba import cli
+from mirrba.presets import PRESETS
+
+MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
+QUICK = ["--preset", "fast", "--device", "cpu", "--set", "start=8,5"]
+
+
+def mirrba(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "mirrba", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+        check=False,
+    )
+
+
+def files(folder):
+    return folder / "fixed.nii.gz", folder / "moving.nii.gz"
+
+
+def segmentations(folder):
+    return folder / "fixed_segmentation.seg.nrrd", folder / "moving_segmentation.seg.nrrd"
+
+
+def test_register_writes_everything_and_prints_the_scores(pair_folder, tmp_path):
+    fixed_seg, moving_seg = segmentations(pair_folder)
+    out = tmp_path / "a result, with spaces é"
+    done = mirrba(
+        "register", *files(pair_folder), "-o", out, "--fixed-seg", fixed_seg, "--moving-seg", moving_seg, *QUICK
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Dice lesions" in done.stdout
+    assert "Preset fast on cpu" in done.stderr
+    assert "start 1 of 2" in done.stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["dice_organs"] > 0.5
+    assert metrics["seconds"] > 0
+    assert len(list(out.iterdir())) == 8
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "overlay.png")))
+    assert picture.shape[2] == 3
+    assert picture.std() > 10
+
+
+def test_json_lines_end_with_done(pair_folder, tmp_path):
+    done = mirrba("register", *files(pair_folder), "-o", tmp_path / "out", "--json", *QUICK)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "done"
+    assert {event["event"] for event in events[:-1]} == {"progress"}
+    assert events[-1]["metrics"]["dice_lesions"] is None  # nothing to score against
+
+
+def test_quiet_is_quiet(pair_folder, tmp_path):
+    done = mirrba("register", *files(pair_folder), "-o", tmp_path / "out", "--quiet", *QUICK)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_propagate_brings_one_segmentation_onto_several_follow_ups(pair_folder, tmp_path):
+    fixed, moving = files(pair_folder)
+    second = tmp_path / "visit3.nii.gz"
+    second.write_bytes(fixed.read_bytes())
+    out = tmp_path / "out"
+    done = mirrba("propagate", moving, fixed, second, "--moving-seg", segmentations(pair_folder)[1], "-o", out, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["fixed", "visit3"]
+    for folder in out.iterdir():
+        assert (folder / "warped_segmentation.seg.nrrd").exists()
+        assert (folder / "result.json").exists()
+
+
+def test_one_follow_up_that_fails_does_not_stop_the_others(pair_folder, tmp_path):
+    fixed, moving = files(pair_folder)
+    out = tmp_path / "out"
+    done = mirrba(
+        "propagate", moving, tmp_path / "gone.nii.gz", fixed, "--moving-seg", segmentations(pair_folder)[1],
+        "-o", out, *QUICK,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "gone.nii.gz: there is no such file" in done.stderr
+    assert (out / "fixed" / "result.json").exists()
+
+
+def test_evaluate_scores_the_truth_as_perfect(pair_folder, tmp_path):
+    fixed_seg, _ = segmentations(pair_folder)
+    out = tmp_path / "metrics.json"
+    done = mirrba(
+        "evaluate", "--fixed-seg", fixed_seg, "--warped-seg", fixed_seg, "--transform",
+        pair_folder / "true_transform.h5", "--landmarks", pair_folder / "landmarks.csv", "-o", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(out.read_text())
+    assert scores == json.loads(done.stdout)
+    assert (scores["dice_organs"], scores["detection_rate"], scores["folding_fraction"]) == (1, 1, 0)
+    assert scores["tre_mm"] < 1.5  # the file's field is sampled at 12 mm
+
+
+def test_presets_and_devices_are_listed():
+    listed = mirrba("presets").stdout
+    assert all(name in listed for name in PRESETS)
+    assert "cpu" in mirrba("devices").stdout
+
+
+def test_phantom_makes_a_pair(tmp_path):
+    done = mirrba("phantom", "-o", tmp_path / "pair", "--spacing", "16", "--seed", "4")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pair" / "fixed.nii.gz").exists()
+
+
+def flat(path):
+    sitk.WriteImage(sitk.Image([30, 30], sitk.sitkFloat32), str(path))
+    return path
+
+
+def empty_labels(path):
+    sitk.WriteImage(sitk.Image([20, 20, 20], sitk.sitkUInt8), str(path))
+    return path
+
+
+def labels_elsewhere(path):
+    image = sitk.Image([20, 20, 20], sitk.sitkUInt8)
+    image[5:10, 5:10, 5:10] = 1
+    image.SetOrigin((9000.0, 0.0, 0.0))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        (lambda f, m, s, t: [t / "missing.nii.gz", m], "there is no such file; check the path."),
+        (lambda f, m, s, t: [flat(t / "flat.nii.gz"), m], "has 2 dimensions; give a single 3-D volume."),
+        (lambda f, m, s, t: [f, m, "--moving-seg", empty_labels(t / "e.nii.gz")], "the segmentation is empty; "),
+        (lambda f, m, s, t: [f, m, "--moving-seg", labels_elsewhere(t / "l.nii.gz")], "lies outside of the moving"),
+        (lambda f, m, s, t: [f, m, "--moving-seg", t / "no.nrrd"], "there is no such segmentation file"),
+        (lambda f, m, s, t: [f, m, "--preset", "best"], "There is no preset 'best'; choose one of: default"),
+        (lambda f, m, s, t: [f, m, "--device", "cuda:7"], "Device 'cuda:7' is not available on this machine; choose"),
+        (lambda f, m, s, t: [f, m, "--init", "nowhere"], "init='nowhere' is neither one of none, centre"),
+        (lambda f, m, s, t: [f, m, "--spacing", "tiny"], "Setting 'spacing' cannot be 'tiny'; it takes a number."),
+        (lambda f, m, s, t: [f, m, "--iterations", "5"], "Setting 'iterations'"),
+        (lambda f, m, s, t: [f, m, "--set", "depth"], "--set takes KEY=VALUE, not 'depth'."),
+        (lambda f, m, s, t: [f, m, "--set", "speed=9"], "There is no setting 'speed'"),
+        (lambda f, m, s, t: [f, m, "--quite"], "unrecognized arguments: --quite; see 'mirrba --help'."),
+        (lambda f, m, s, t: [f], "MOVING; see 'mirrba register --help'."),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(pair_folder, tmp_path, case, sentence):
+    arguments = case(*files(pair_folder), segmentations(pair_folder)[1], tmp_path)
+    done = mirrba("register", *arguments, "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_segmentations_on_grids_that_do_not_match_are_refused(pair_folder, tmp_path):
+    other = labels_elsewhere(tmp_path / "labels.nii.gz")
+    done = mirrba("evaluate", "--fixed-seg", segmentations(pair_folder)[0], "--warped-seg", other)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_in_the_way_of_the_output_is_refused_and_kept(pair_folder, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = mirrba("register", *files(pair_folder), "-o", tmp_path / "out", *QUICK)
+    assert done.returncode == 2
+    assert "is a file, but a folder is needed" in done.stderr
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path):
+    arguments = ["register", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out"]
+    assert "Traceback" not in mirrba(*arguments).stderr
+    assert "Traceback" in mirrba(*arguments, "--debug").stderr
+
+
+def test_interrupting_leaves_no_result_and_exits_with_3(pair_folder, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mirrba", "register", *map(str, files(pair_folder)), "-o", str(tmp_path / "out"),
+         "--json", "--preset", "mirrba-depth-1", "--iterations", "100000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )  # fmt: skip
+    for line in process.stdout:
+        if json.loads(line).get("loss") is not None:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert error == "mirrba: The run was cancelled; nothing was written.\n"
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["register", "--help"])
+    text = capsys.readouterr().out
+    for option in ("--moving-seg", "--fixed-seg", "--preset", "--device", "--spacing", "--iterations", "--init",
+                   "--seed", "--set", "--quiet", "--json", "exit codes", "transform.h5"):  # fmt: skip
+        assert option in text

@@ -1,0 +1,238 @@
+"""register() on pairs whose deformation is known."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from mirrba import Cancelled, InputError, metrics, register
+from mirrba.geometry import Geometry
+from mirrba.presets import PRESETS, resolve
+from mirrba.segments import read_segmentation
+
+FAST = resolve("fast", device="cpu")
+TURN = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.25, -0.15, 0.35)
+
+
+def in_another_frame(image: sitk.Image) -> sitk.Image:
+    """The same image with the patient turned in space: oblique direction cosines, another origin."""
+    turned = sitk.Image(image)
+    turned.SetOrigin(TURN.TransformPoint(image.GetOrigin()))
+    matrix = np.reshape(TURN.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))
+    turned.SetDirection(matrix.ravel().tolist())
+    return turned
+
+
+@pytest.fixture(scope="module")
+def pair(pair_folder):
+    return tuple(sitk.ReadImage(str(pair_folder / f"{name}.nii.gz"), sitk.sitkFloat32) for name in ("fixed", "moving"))
+
+
+@pytest.fixture(scope="module")
+def result(pair):
+    return register(*pair, FAST)
+
+
+def body_points(registration, count=300) -> np.ndarray:
+    """Points (LPS mm) of the fixed body."""
+    indices = np.argwhere(registration.body)
+    picked = np.random.default_rng(0).choice(indices, count, replace=False)[:, ::-1]
+    return np.array([registration.fixed.point(index) for index in picked])
+
+
+def mapped(transform, points) -> np.ndarray:
+    return np.array([transform.TransformPoint(point) for point in points.tolist()])
+
+
+def mean_distance(a, b) -> float:
+    return float(np.linalg.norm(a - b, axis=1).mean())
+
+
+def test_the_known_deformation_of_a_phantom_is_recovered(pair_folder, result):
+    landmarks = metrics.read_landmarks(pair_folder / "landmarks.csv")
+    before = metrics.landmark_error_mm(sitk.Transform(3, sitk.sitkIdentity), landmarks)
+    after = metrics.landmark_error_mm(result.transform, landmarks)
+    assert before > 15
+    assert after < 5  # voxels are 12 mm
+
+
+def test_lesions_and_organs_come_to_lie_on_each_other(pair_folder, result):
+    fixed, moving = (read_segmentation(pair_folder / f"{name}_segmentation.seg.nrrd") for name in ("fixed", "moving"))
+    before = metrics.evaluate(fixed, moving.onto(fixed.geometry), moving)
+    after = metrics.evaluate(fixed, moving.warp(result.transform, result.fixed), moving, jacobian=result.jacobian())
+    assert after["dice_organs"] > 0.8 > before["dice_organs"]
+    assert after["dice_lesions"] > before["dice_lesions"] + 0.3
+    assert after["folding_fraction"] == 0
+
+
+@pytest.mark.parametrize("frame", ["straight", "oblique"])
+def test_the_transform_resamples_to_the_warped_volume_after_its_file(pair, tmp_path, frame):
+    fixed, moving = pair if frame == "straight" else map(in_another_frame, pair)
+    registration = register(fixed, moving, resolve("fast", device="cpu", start="20,10"))
+    sitk.WriteTransform(registration.transform, str(tmp_path / "transform.h5"))
+    sitk.WriteImage(registration.warp(moving), str(tmp_path / "warped.nii.gz"))
+    warped = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "warped.nii.gz")))
+    again = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, sitk.ReadTransform(str(tmp_path / "transform.h5"))))
+    assert np.abs(warped - again).max() < 1e-3 * np.ptp(warped)
+
+
+def test_a_turned_pair_is_registered_as_the_straight_one(pair, result):
+    turned = register(*map(in_another_frame, pair), FAST)
+    points = body_points(result)
+    expected = mapped(TURN, mapped(result.transform, points))
+    assert mean_distance(mapped(turned.transform, mapped(TURN, points)), expected) < 2.0
+
+
+def test_flipped_axes_change_nothing(pair, result):
+    flipped = [sitk.Flip(image, [True, False, True]) for image in pair]
+    other = register(*flipped, FAST)
+    points = body_points(result)
+    assert mean_distance(mapped(other.transform, points), mapped(result.transform, points)) < 2.0
+
+
+def test_forward_then_inverse_returns_points_to_within_half_a_voxel(result):
+    points = body_points(result)
+    there_and_back = mapped(result.inverse(), mapped(result.transform, points))
+    assert np.linalg.norm(there_and_back - points, axis=1).max() < 0.5 * min(result.fixed.spacing)
+
+
+def test_swapping_fixed_and_moving_gives_roughly_the_inverse(pair, result):
+    swapped = register(pair[1], pair[0], FAST)
+    points = body_points(result)
+    assert mean_distance(mapped(swapped.transform, mapped(result.transform, points)), points) < 6.0  # half a voxel
+
+
+@pytest.mark.parametrize("preset", ["fast", "mirrba-depth-1"])
+def test_an_identical_pair_gives_a_field_under_a_fifth_of_a_voxel(pair, preset):
+    changes = {} if preset == "fast" else {"iterations": "5"}
+    registration = register(pair[0], pair[0], resolve(preset, device="cpu", **changes))
+    points = body_points(registration)
+    moved = np.linalg.norm(mapped(registration.transform, points) - points, axis=1)
+    assert moved.max() < 0.2 * registration.provenance["spacing_mm"]
+
+
+def test_a_known_affine_is_recovered(pair):
+    fixed = pair[0]
+    affine = sitk.AffineTransform(3)
+    affine.SetCenter(Geometry.from_image(fixed).point([n / 2 for n in fixed.GetSize()]))
+    affine.Rotate(0, 1, 0.08)
+    affine.Scale((1.04, 0.97, 1.02))
+    affine.SetTranslation((15.0, -8.0, 20.0))
+    moving = sitk.Resample(fixed, fixed, affine.GetInverse())  # moving(affine(p)) = fixed(p)
+    registration = register(fixed, moving, FAST)
+    points = body_points(registration)
+    inside = [moving.TransformPhysicalPointToIndex(p) for p in mapped(affine, points).tolist()]
+    kept = np.array([all(0 <= i < n for i, n in zip(index, moving.GetSize(), strict=True)) for index in inside])
+    assert mean_distance(points, mapped(affine, points)) > 20
+    assert mean_distance(mapped(registration.transform, points[kept]), mapped(affine, points[kept])) < 3.0
+
+
+def test_two_runs_give_the_same_bytes(pair):
+    config = resolve("mirrba-depth-2", device="cpu", spacing=20, iterations="4,3", seed=5, init="rigid", start="3,3")
+    fields = [sitk.GetArrayFromImage(_field(register(*pair, config))) for _ in range(2)]
+    assert fields[0].tobytes() == fields[1].tobytes()
+
+
+def test_another_seed_gives_another_field(pair):
+    fields = [
+        sitk.GetArrayFromImage(
+            _field(register(*pair, resolve("mirrba-depth-1", device="cpu", spacing=20, iterations="5", seed=seed)))
+        )
+        for seed in (0, 1)
+    ]
+    assert fields[0].tobytes() != fields[1].tobytes()
+
+
+def _field(registration) -> sitk.Image:
+    grid = registration.fixed
+    return sitk.TransformToDisplacementField(
+        registration.transform, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
+    )
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "mirrba-def-conv"])
+def test_every_preset_runs_and_lowers_its_loss(pair, preset):
+    config = resolve(preset)
+    iterations = (6,) * config.depth
+    start = tuple(4 for _ in config.start)
+    registration = register(
+        *pair, resolve(preset, device="cpu", spacing=18, iterations=iterations, start=start, learning_rate=3e-3)
+    )
+    stages = {entry["stage"]: entry["loss"] for entry in registration.history}
+    run = config.depth if config.stop_level is None else config.stop_level
+    assert len(stages) == len(start) + run
+    first = next(iter(stages.values()))
+    assert first[-1] < first[0]
+
+
+def test_deformable_convolutions_run_and_lower_their_loss(pair):
+    config = resolve("mirrba-def-conv", device="cpu", spacing=30, iterations="2,2,3", learning_rate=3e-3)
+    registration = register(*pair, config)
+    finest = registration.history[-1]["loss"]
+    assert finest[-1] < finest[0]
+
+
+def test_the_network_recovers_the_deformation_without_any_start(pair_folder, pair):
+    config = resolve("mirrba-depth-4-max-up", device="cpu", spacing=14, iterations="150,100,60,10")
+    registration = register(*pair, config)
+    landmarks = metrics.read_landmarks(pair_folder / "landmarks.csv")
+    before = metrics.landmark_error_mm(sitk.Transform(3, sitk.sitkIdentity), landmarks)
+    assert metrics.landmark_error_mm(registration.transform, landmarks) < before / 3
+    assert metrics.evaluate(jacobian=registration.jacobian())["folding_fraction"] == 0
+
+
+@pytest.mark.parametrize("init", ["none", "centre", "rigid", "affine"])
+def test_every_initialisation_is_part_of_the_transform(pair, init):
+    registration = register(*pair, resolve("fast", device="cpu", init=init, start="30,20"))
+    points = body_points(registration)
+    back = mapped(registration.inverse(), mapped(registration.transform, points))
+    assert np.abs(back - points).max() < 0.5 * 12
+
+
+def test_a_given_transform_is_the_start(pair, pair_folder):
+    """The truth as start: whatever is left to find must be small, and the file's field is in the result."""
+    path = str(pair_folder / "true_transform.h5")
+    registration = register(*pair, resolve("fast", device="cpu", init=path, start="5"))
+    landmarks = metrics.read_landmarks(pair_folder / "landmarks.csv")
+    assert metrics.landmark_error_mm(registration.transform, landmarks) < 3.0
+    points = body_points(registration)
+    back = mapped(registration.inverse(), mapped(registration.transform, points))
+    assert np.median(np.linalg.norm(back - points, axis=1)) < 1.0
+
+
+def test_fields_of_view_that_overlap_partly_are_registered_where_they_overlap(pair, pair_folder):
+    fixed, moving = pair
+    half = moving[:, :, : moving.GetSize()[2] * 2 // 3]
+    registration = register(fixed, half, resolve("fast", device="cpu", init="none", start="60,40,20"))
+    top = half.TransformIndexToPhysicalPoint((0, 0, half.GetSize()[2] - 1))[2]
+    landmarks = metrics.read_landmarks(pair_folder / "landmarks.csv")
+    inside = landmarks.moving[:, 2] < top - 60
+    error = mean_distance(mapped(registration.transform, landmarks.fixed[inside]), landmarks.moving[inside])
+    assert inside.sum() > 10
+    assert error < 0.5 * mean_distance(landmarks.fixed[inside], landmarks.moving[inside])
+
+
+def test_becquerel_and_suv_give_the_same_result(pair, result):
+    other = register(pair[0] * 5000.0, pair[1] * 3000.0, FAST)
+    points = body_points(result)
+    assert mean_distance(mapped(other.transform, points), mapped(result.transform, points)) < 0.5
+
+
+def test_progress_rises_and_knows_its_time(pair):
+    events = []
+    register(*pair, resolve("fast", device="cpu"), on_progress=events.append)
+    fractions = [event.fraction for event in events]
+    assert fractions == sorted(fractions)
+    assert {event.stage for event in events} == {"preparing", "start 1 of 3", "start 2 of 3", "start 3 of 3"}
+    assert events[-1].remaining is not None
+    assert "voxels of 12 mm" in events[-1].plan
+
+
+def test_a_run_stops_when_asked(pair):
+    seen = []
+    with pytest.raises(Cancelled):
+        register(*pair, FAST, on_progress=seen.append, should_stop=lambda: len(seen) >= 2)
+    assert len(seen) == 2
+
+
+def test_bad_volumes_are_refused_by_their_role(pair):
+    with pytest.raises(InputError, match="^moving volume: has 2 dimensions"):
+        register(pair[0], pair[1][:, :, 5], FAST)

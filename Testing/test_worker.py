@@ -1,0 +1,203 @@
+"""The child process, for real: its protocol, its end by cancel, by its parent's death, by bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+
+MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
+OUTPUTS = {
+    "transform.h5", "inverse_transform.h5", "warped.nii.gz", "warped_segmentation.seg.nrrd", "jacobian.nii.gz",
+    "overlay.png", "metrics.json", "result.json",
+}  # fmt: skip
+
+
+@pytest.fixture
+def job_folder(tmp_path, pair_folder):
+    for name in ("fixed.nii.gz", "moving.nii.gz", "fixed_segmentation.seg.nrrd", "moving_segmentation.seg.nrrd"):
+        shutil.copy(pair_folder / name, tmp_path)
+    write_job(tmp_path)
+    return tmp_path
+
+
+def write_job(folder: Path, config=None, **changes) -> None:
+    job = {
+        "schema": 1,
+        "task": "register",
+        "fixed": "fixed.nii.gz",
+        "moving": "moving.nii.gz",
+        "moving_segmentation": "moving_segmentation.seg.nrrd",
+        "fixed_segmentation": "fixed_segmentation.seg.nrrd",
+        "initial_transform": None,
+        "config": {"preset": "fast", "device": "cpu", **(config or {})},
+    }
+    (folder / "job.json").write_text(json.dumps({**job, **changes}))
+
+
+def start(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mirrba.worker", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(folder / "log.txt").open("w"),
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )
+
+
+def finish(process: subprocess.Popen, timeout=120) -> list[dict]:
+    """All events until the process ends; its stdin stays open meanwhile, as a living parent's does."""
+    events = [json.loads(line) for line in process.stdout]
+    process.wait(timeout)
+    return events
+
+
+def wait_for_first_iteration(process: subprocess.Popen) -> None:
+    for line in process.stdout:
+        if json.loads(line).get("loss") is not None:
+            return
+    pytest.fail("the worker ended before its first iteration")
+
+
+def test_a_job_ends_with_done_and_all_files(job_folder):
+    process = start(job_folder)
+    events = finish(process)
+    assert process.returncode == 0, (job_folder / "log.txt").read_text()
+    assert [event["event"] for event in events if event["event"] != "progress"] == ["done"]
+    assert events[-1]["output"] == "output"
+    assert {path.name for path in (job_folder / "output").iterdir()} == OUTPUTS
+    assert events[-1]["metrics"] == json.loads((job_folder / "output/metrics.json").read_text())
+    keys = {"stage", "level", "levels", "iteration", "iterations", "loss", "terms", "fraction", "elapsed", "remaining"}
+    assert all(keys <= set(event) for event in events[:-1])
+
+
+def test_the_result_records_what_is_needed_to_repeat_it(job_folder):
+    write_job(job_folder, config={"seed": 11, "start": "5,5"})
+    finish(start(job_folder))
+    result = json.loads((job_folder / "output/result.json").read_text())
+    assert (result["config"]["seed"], result["config"]["start"], result["device"]) == (11, [5, 5], "cpu")
+    assert set(result["versions"]) == {"mirrba", "python", "torch", "numpy", "SimpleITK"}
+    assert set(result["inputs_sha256"]) == {"fixed", "moving", "moving_segmentation", "fixed_segmentation"}
+    assert set(result["outputs_sha256"]) == OUTPUTS - {"result.json"}
+    assert [entry["stage"] for entry in result["history"]] == ["start 1 of 2", "start 2 of 2"]
+    assert all(len(entry["loss"]) == 5 for entry in result["history"])
+
+
+@pytest.mark.parametrize("how", ["cancel", "end of stdin", "termination signal"])
+def test_it_stops_within_a_second_and_leaves_nothing_written(job_folder, how):
+    # One iteration on this grid takes longer than the second allowed.
+    write_job(job_folder, config={"preset": "mirrba-depth-1", "spacing": 6, "iterations": "1000"})
+    process = start(job_folder)
+    wait_for_first_iteration(process)
+    asked = time.monotonic()
+    if how == "cancel":
+        process.stdin.write("cancel\n")
+        process.stdin.flush()
+    elif how == "end of stdin":
+        process.stdin.close()
+    else:
+        process.send_signal(signal.SIGTERM)
+    process.wait(10)
+    assert time.monotonic() - asked < 1.0
+    assert process.returncode == 3
+    last = [json.loads(line) for line in process.stdout][-1]
+    assert (last["event"], last["kind"]) == ("error", "cancelled")
+    assert not (job_folder / "output/result.json").exists()
+    assert not list((job_folder).glob("output/*"))
+
+
+def test_it_stops_when_its_parent_is_killed(job_folder, tmp_path):
+    write_job(job_folder, config={"preset": "mirrba-depth-1", "iterations": "100000"})
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, sys, time\n"
+            "child = subprocess.Popen([sys.executable, '-m', 'mirrba.worker', sys.argv[1]], stdin=subprocess.PIPE,"
+            " stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
+            "child.stdout.readline()\n"
+            "print(child.pid, flush=True)\n"
+            "time.sleep(100)\n",
+            str(job_folder),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and alive(child):
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"fixed": "missing.nii.gz"}, "no such file"),
+        ({"fixed": "../fixed.nii.gz"}, "plain name"),
+        ({"fixed": "/etc/hostname"}, "plain name"),
+        ({"moving": None}, "no moving volume"),
+        ({"schema": 2}, "schema 1"),
+        ({"task": "dance"}, "unknown task"),
+        ({"extra": 1}, "unknown key 'extra'"),
+        ({"config": {"preset": "none such"}}, "no preset"),
+        ({"config": {"speed": 1}}, "no setting 'speed'"),
+        ({"config": []}, "not a table"),
+        ({"moving_segmentation": "fixed.nii.gz"}, "segment"),
+    ],
+)
+def test_bad_jobs_end_with_a_sentence_and_exit_code_2(job_folder, changes, sentence):
+    write_job(job_folder)
+    job = {**json.loads((job_folder / "job.json").read_text()), **changes}
+    (job_folder / "job.json").write_text(json.dumps(job))
+    process = start(job_folder)
+    events = finish(process)
+    assert process.returncode == 2
+    assert (events[-1]["event"], events[-1]["kind"]) == ("error", "input")
+    assert sentence in events[-1]["message"]
+    assert "Traceback" not in events[-1]["message"]
+
+
+def test_a_folder_without_a_job_is_refused(tmp_path):
+    process = start(tmp_path)
+    assert "there is no job here" in finish(process)[-1]["message"]
+
+
+def test_an_older_result_is_gone_before_the_new_one_comes(job_folder):
+    finish(start(job_folder))
+    assert (job_folder / "output/result.json").exists()
+    before = (job_folder / "output/result.json").read_text()
+    write_job(job_folder, config={"start": "3"}, moving_segmentation=None)
+    finish(start(job_folder))
+    assert (job_folder / "output/result.json").read_text() != before
+    assert not (job_folder / "output/warped_segmentation.seg.nrrd").exists()
+
+
+def test_the_written_transform_reproduces_the_written_volume(job_folder):
+    finish(start(job_folder))
+    output = job_folder / "output"
+    fixed, moving, warped = (
+        sitk.ReadImage(str(path), sitk.sitkFloat32)
+        for path in (job_folder / "fixed.nii.gz", job_folder / "moving.nii.gz", output / "warped.nii.gz")
+    )
+    again = sitk.Resample(moving, fixed, sitk.ReadTransform(str(output / "transform.h5")))
+    difference = sitk.GetArrayFromImage(sitk.Abs(again - warped))
+    assert difference.max() < 1e-3 * sitk.GetArrayFromImage(warped).max()
