@@ -234,5 +234,5 @@ def test_a_run_stops_when_asked(pair):
 
 
 def test_bad_volumes_are_refused_by_their_role(pair):
-    with pytest.raises(InputError, match="^moving volume: has 2 dimensions"):
+    with pytest.raises(InputError, match=r"^moving volume: has 2 dimensions"):
         register(pair[0], pair[1][:, :, 5], FAST)

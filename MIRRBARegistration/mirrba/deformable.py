@@ -49,5 +49,6 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 def _tap(image: Tensor, place: Tensor, kernel: Tensor) -> Tensor:
     shape = fields.shape_of(image)
     points = fields.unit_grid(shape, image.device) + fields.from_voxels(place)
-    sampled = F.grid_sample(image, points.permute(0, 2, 3, 4, 1), mode="bilinear", padding_mode="zeros", align_corners=False)
+    grid = points.permute(0, 2, 3, 4, 1)
+    sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return F.conv3d(sampled, kernel[:, :, None, None, None])

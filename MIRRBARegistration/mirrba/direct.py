@@ -1,7 +1,7 @@
-"""A start without network: multi-scale gradient descent on the displacement itself, by composed, smoothed steps.
+"""Gradient descent on the displacement itself, without network, by composed, smoothed steps over several scales.
 
-It finds the large motion in seconds, so that the network has the fine motion left to explain — the paper's
-"Combined" idea with a start of our own. Smoothing the update and the field is the regularisation.
+Before the network it finds the large motion in seconds (the paper's "Combined" with a start of our own); after it, it
+adds the detail of the finest grid, where a network is slow. Smoothing update and field is the regularisation.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ LEAST_STEP = 0.03  # voxels; below it the level is done
 COST = 0.04  # of a network's iteration, per voxel
 
 
-def stage_name(level: int, levels: int) -> str:
-    return f"start {level + 1} of {levels}"
+def stage_name(part: str, level: int, levels: int) -> str:
+    return f"{part} {level + 1} of {levels}"
 
 
-def stages(iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
-    shapes = level_shapes(shape, len(iterations))
+def stages(part: str, iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
+    """`part` is "start" or "finish"."""
     count = len(iterations)
-    return [Stage(stage_name(k, count), iterations[k], COST * math.prod(shapes[k]), k + 1, count) for k in range(count)]
+    shapes = level_shapes(shape, count)
+    return [
+        Stage(stage_name(part, k, count), iterations[k], COST * math.prod(shapes[k]), k + 1, count)
+        for k in range(count)
+    ]
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
@@ -58,25 +62,33 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
     return field
 
 
-def direct_start(
-    fixed: Tensor, moving: Tensor, weight: Tensor, iterations: Sequence[int], progress: Progress
+def descend(
+    part: str,
+    fixed: Tensor,
+    moving: Tensor,
+    weight: Tensor,
+    iterations: Sequence[int],
+    progress: Progress,
+    displacement: Tensor,
 ) -> Tensor:
-    """The displacement (unit coordinates) that brings `moving` onto `fixed`; `iterations` coarsest level first."""
+    """From `displacement` (unit coordinates) to the one that brings `moving` onto `fixed` best, on `fixed`'s grid.
+
+    `iterations` coarsest level first; `part` names the stages as in `stages`.
+    """
     count = len(iterations)
     images, weights = levels_of(fixed, count), levels_of(weight, count)
     seen = Moving(levels_of(moving, count))
-    displacement = fields.zeros(fields.shape_of(images[0]), fixed.device)
     for level in range(count):
-        progress.begin(stage_name(level, count))
+        progress.begin(stage_name(part, level, count))
         similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
         displacement = fields.resize(displacement, fields.shape_of(images[level]))
         warp = partial(seen.warp, level)
-        displacement = _descend(similarity, warp, displacement, iterations[level], progress)
+        displacement = _descend_level(similarity, warp, displacement, iterations[level], progress)
     progress.close()
     return displacement
 
 
-def _descend(
+def _descend_level(
     similarity: losses.LocalNCC,
     warp: Callable[[Tensor], Tensor],
     displacement: Tensor,

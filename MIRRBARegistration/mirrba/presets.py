@@ -23,6 +23,9 @@ class Config:
     start: tuple[int, ...] = ()
     """Iterations of the direct start, coarsest level first; empty: no start, as the paper."""
 
+    finish: tuple[int, ...] = ()
+    """Iterations of the same descent after the network, on the finest levels; empty: none, as the paper."""
+
     architecture: bool = True
     """False: the velocity field itself is optimised ("wo Archi")."""
     pair_input: bool = False
@@ -30,7 +33,7 @@ class Config:
     depth: int = 3
     """Levels of the pyramid, 1 to 4."""
     stop_level: int | None = None
-    """Stop after this level; None: after the last. 0: no network at all, the start is the result."""
+    """Stop after this level; None: after the last. 0: no network at all."""
     residual: bool = True
     down: str = "conv"
     """conv (stride 2) or max (pooling)."""
@@ -172,8 +175,10 @@ def _check(config: Config) -> None:
     if config.iterations is not None:
         right = len(config.iterations) == config.depth and all(0 <= n <= 100_000 for n in config.iterations)
         _demand("iterations", config.iterations, right, f"{config.depth} numbers from 0 to 100000, coarsest first")
-    right = len(config.start) <= 4 and all(0 <= n <= 100_000 for n in config.start)
-    _demand("start", config.start, right, "up to 4 numbers from 0 to 100000, coarsest first")
+    for name in ("start", "finish"):
+        counts = getattr(config, name)
+        right = len(counts) <= 4 and all(0 <= n <= 100_000 for n in counts)
+        _demand(name, counts, right, "up to 4 numbers from 0 to 100000, coarsest first")
     _demand("learning_rate", config.learning_rate, 0 < config.learning_rate <= 1, "above 0, at most 1")
     for name in ("smooth", "diffeo"):
         _demand(name, getattr(config, name), 0 <= getattr(config, name) <= 1e6, "0 to 1e6")

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from . import devices, direct, optimize, schedule, transforms
+from . import devices, direct, fields, optimize, schedule, transforms
 from .errors import OutOfMemory
 from .geometry import Geometry
 from .images import Floats, Mask, Prepared, WorkingPair, body_box, check_volume, working_pair
@@ -117,7 +117,8 @@ def register(
 
 
 def _multiple(config: Config) -> int:
-    return max(multiple_of(config.depth), 2 ** max(len(config.start) - 1, 0))
+    direct_levels = max(len(config.start), len(config.finish), 1)
+    return max(multiple_of(config.depth), 2 ** (direct_levels - 1))
 
 
 def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tuple[int, ...]) -> str:
@@ -128,6 +129,8 @@ def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tupl
     run = iterations[: optimize.levels_run(config)]
     if run:
         parts.append(f"network with {'+'.join(map(str, run))} iterations")
+    if config.finish:
+        parts.append(f"finish with {'+'.join(map(str, config.finish))} iterations")
     return ", ".join(parts) + "."
 
 
@@ -135,12 +138,20 @@ def _optimised(
     pair: WorkingPair, config: Config, iterations: tuple[int, ...], device: torch.device, progress: Progress
 ) -> torch.Tensor:
     shape = pair.grid.shape
-    progress.stages = direct.stages(config.start, shape) + optimize.stages(config, iterations, shape)
+    progress.stages = [
+        *direct.stages("start", config.start, shape),
+        *optimize.stages(config, iterations, shape),
+        *direct.stages("finish", config.finish, shape),
+    ]
     try:
         fixed, moving, weight = (_tensor(array, device) for array in (pair.fixed, pair.moving, pair.weight))
-        start = direct.direct_start(fixed, moving, weight, config.start, progress) if config.start else None
+        start = None
+        if config.start:
+            still = fields.zeros(shape, device)
+            start = direct.descend("start", fixed, moving, weight, config.start, progress, still)
         mixed = devices.prefers_bfloat16(device)
-        return optimize.optimize(fixed, moving, weight, config, iterations, progress, start, mixed)
+        found = optimize.optimize(fixed, moving, weight, config, iterations, progress, start, mixed)
+        return direct.descend("finish", fixed, moving, weight, config.finish, progress, found)
     except (torch.OutOfMemoryError, MemoryError):
         raise _out_of_memory(pair.grid, device) from None
     except RuntimeError as error:
