@@ -13,3 +13,25 @@ def pair_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
     write_pairs(folder, 1, 12.0, 3)
     return folder
+
+
+@pytest.fixture
+def headless():
+    """A fresh MRML scene with Slicer's logics around it."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from headless import HeadlessSlicer
+
+    application = HeadlessSlicer()
+    yield application
+    application.close()
+
+
+@pytest.fixture
+def application():
+    """Headless Slicer with an empty scene of its own."""
+    pytest.importorskip("slicer", reason="needs the slicer extra")
+    from headless import HeadlessSlicer
+
+    headless = HeadlessSlicer()
+    yield headless
+    headless.close()

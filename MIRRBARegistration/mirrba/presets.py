@@ -70,13 +70,16 @@ PRESETS: dict[str, Preset] = dict(
     [
         _ours(
             "default",
-            "Affine and multi-scale start, then the network refines it: our most accurate for the time.",
-            start=(100, 100, 50),
-            depth=2,
+            "Affine, then the paper's best network on its coarser levels, then detail without it: our most accurate.",
+            depth=4,
+            down="max",
+            up="linear",
+            stop_level=3,
+            finish=(30, 50),
         ),
         _ours(
             "fast",
-            "Affine and multi-scale start only, without a network: for a first look.",
+            "Affine, then multi-scale descent without a network: several times faster, for a first look.",
             start=(100, 100, 50),
             stop_level=0,
         ),
@@ -184,8 +187,8 @@ def _check(config: Config) -> None:
         _demand(name, getattr(config, name), 0 <= getattr(config, name) <= 1e6, "0 to 1e6")
     _demand("freeze", config.freeze, 0 <= config.freeze <= 1, "0 to 1")
     _demand("seed", config.seed, 0 <= config.seed < 2**63, "0 to 2^63 − 1")
-    if config.stop_level == 0 and not config.start:
-        raise InputError("stop_level=0 without a start leaves nothing to optimise; change one of the two settings.")
+    if config.stop_level == 0 and not config.start and not config.finish:
+        raise InputError("stop_level=0 without start or finish leaves nothing to optimise; change one of the settings.")
 
 
 def _demand(name: str, value: Any, right: bool, allowed: str) -> None:

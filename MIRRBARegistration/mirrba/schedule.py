@@ -12,7 +12,7 @@ PAPER_VOXELS = 200**3
 CPU_ITERATIONS = (300, 200, 150)  # lower levels, coarsest first
 CPU_FINEST = 50
 CPU_VOXELS = 300_000  # a network's iteration at the finest level then takes one to two seconds on two cores
-CPU_VOXELS_DIRECT = 1_000_000
+CPU_VOXELS_DESCENT = 1_000_000  # where the finest grid is left to the descent without network
 CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
 ROUNDING = 0.25  # mm
 
@@ -29,8 +29,8 @@ def iterations_for(config: Config, device: str) -> tuple[int, ...]:
 def voxel_limit(config: Config, device: str) -> int:
     if device != "cpu":
         return PAPER_VOXELS
-    if config.stop_level == 0:
-        return CPU_VOXELS_DIRECT
+    if config.stop_level == 0 or config.finish:
+        return CPU_VOXELS_DESCENT
     return CPU_VOXELS_DEFORMABLE if config.deformable else CPU_VOXELS
 
 

@@ -1,0 +1,276 @@
+"""One registration in the scene: nodes → job folder → child process → nodes.
+
+The scene changes only when everything has arrived: a run that fails, is cancelled, or whose nodes have been removed
+meanwhile leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from . import nodes
+from .backgroundJob import BackgroundJob, Event, JobState, StartProcess, startProcess
+from .errors import InputError, RegistrationCancelled, RegistrationError
+
+SCHEMA = 1
+
+
+@dataclass
+class Inputs:
+    """What is registered. `segmentIDs`: the moving segments to bring along; None for all."""
+
+    fixedVolume: Any
+    movingVolume: Any
+    movingSegmentation: Any = None
+    fixedSegmentation: Any = None
+    initialTransform: Any = None
+    segmentIDs: list[str] | None = None
+
+    def nodes(self) -> list:
+        given = (
+            self.fixedVolume,
+            self.movingVolume,
+            self.movingSegmentation,
+            self.fixedSegmentation,
+            self.initialTransform,
+        )
+        return [node for node in given if node is not None]
+
+
+@dataclass
+class Outputs:
+    """Where results go: a node to fill, None for a new node, False for no such output. Filled in by the run."""
+
+    transform: Any = None
+    volume: Any = None
+    segmentation: Any = None
+
+    def nodes(self) -> list:
+        return [node for node in (self.transform, self.volume, self.segmentation) if node not in (None, False)]
+
+
+@dataclass
+class Callbacks:
+    """Called on the thread that polls."""
+
+    onProgress: Callable[[Event], None] = field(default=lambda event: None)
+    onFinished: Callable[[dict[str, Any]], None] = field(default=lambda metrics: None)
+    onFailed: Callable[[RegistrationError], None] = field(default=lambda error: None)
+
+
+class RegistrationJob:
+    """The handle of a running registration: poll it, cancel it, or wait for it.
+
+    Raises InputError from the constructor if the nodes cannot be registered; every later failure goes to `onFailed`
+    and stays in `error`. A cancelled run ends with RegistrationCancelled there.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        outputs: Outputs,
+        config: dict[str, Any],
+        callbacks: Callbacks | None = None,
+        keepJobFolder: bool = False,
+        startProcess: StartProcess = startProcess,
+    ) -> None:
+        _check(inputs, outputs)
+        self.inputs = inputs
+        self.outputs = outputs
+        self.metrics: dict[str, Any] | None = None
+        self.error: RegistrationError | None = None
+        self.logText = ""
+        self._callbacks = callbacks or Callbacks()
+        self._told = False
+        self.jobFolder = _makeJobFolder()
+        # it holds patient data: it goes with this object, or with the application, unless asked for
+        self._removeJobFolder = weakref.finalize(self, shutil.rmtree, self.jobFolder, ignore_errors=True)
+        try:
+            _exportInputs(inputs, self.jobFolder, config)
+        except BaseException:
+            self._removeJobFolder()
+            raise
+        if keepJobFolder:
+            self._removeJobFolder.detach()
+        self._job = BackgroundJob(
+            self.jobFolder, self._importResults, self._callbacks.onProgress, startProcess=startProcess
+        )
+
+    @property
+    def state(self) -> JobState:
+        return self._job.state
+
+    def start(self) -> None:
+        self._job.start()
+
+    def poll(self) -> JobState:
+        """Deliver what has arrived; at the end, call `onFinished` or `onFailed` once."""
+        state = self._job.poll()
+        if state.isFinal:
+            self._conclude(state)
+        return state
+
+    def wait(self, onIdle: Callable[[], None] | None = None) -> JobState:
+        """Poll until the run is over; `onIdle` keeps an application alive meanwhile."""
+        self._job.wait(onIdle=onIdle)
+        return self.poll()
+
+    def cancel(self) -> None:
+        self._job.cancel()
+
+    def close(self) -> None:
+        """End the child at once, load nothing, call nothing back: for a scene that is being closed."""
+        self._told = True
+        self._job.close()
+        self._removeJobFolder()
+
+    def _conclude(self, state: JobState) -> None:
+        if self._told:
+            return
+        self._told = True
+        self.logText = self._job.logText()
+        self._job.close()
+        self._removeJobFolder()
+        if state is JobState.DONE:
+            assert self.metrics is not None
+            self._callbacks.onFinished(self.metrics)
+            return
+        self.error = RegistrationCancelled() if state is JobState.CANCELLED else self._job.error
+        assert self.error is not None
+        self.error.log = self.logText
+        if self.error.kind == "internal":  # the others say all there is to know
+            logging.getLogger("MIRRBA").error("%s\nThe whole log of the run:\n%s", self.error, self.logText)
+        self._callbacks.onFailed(self.error)
+
+    def _importResults(self, done: Event) -> None:
+        """Read everything, then place everything."""
+        results = self.jobFolder / str(done.get("output", "output"))
+        if not (results / "result.json").is_file():
+            raise RegistrationError("The engine reported success but left no result; run it again.")
+        inputs, outputs = self.inputs, self.outputs
+        _checkStillThere(inputs, outputs)
+        metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+        transform = outputs.transform is not False and nodes.readTransform(results / "transform.h5")
+        volume = outputs.volume is not False and nodes.readVolume(results / "warped.nii.gz")
+        segmentation = outputs.segmentation is not False and nodes.readSegmentation(
+            results / "warped_segmentation.seg.nrrd"
+        )
+        fixed, moving = inputs.fixedVolume, inputs.movingVolume
+        if transform:
+            outputs.transform = nodes.placeTransform(transform, outputs.transform, fixed, moving)
+        if volume:
+            outputs.volume = nodes.placeVolume(volume, outputs.volume, fixed, moving)
+        if segmentation:
+            outputs.segmentation = nodes.placeSegmentation(
+                segmentation, outputs.segmentation, fixed, inputs.movingSegmentation
+            )
+        if transform and not volume and moving.GetParentTransformNode() is None:
+            moving.SetAndObserveTransformNodeID(outputs.transform.GetID())
+        self.metrics = metrics
+
+
+def _check(inputs: Inputs, outputs: Outputs) -> None:
+    for name, node in (("fixed", inputs.fixedVolume), ("moving", inputs.movingVolume)):
+        if node is None or node.GetClassName() != "vtkMRMLScalarVolumeNode":
+            raise InputError(f"Select a {name} PET: a scalar volume is needed.")
+        if node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+            raise InputError(f"The {name} volume '{node.GetName()}' holds no image; load it or choose another.")
+        if node.GetImageData().GetNumberOfScalarComponents() != 1:
+            raise InputError(f"The {name} volume '{node.GetName()}' has several values a voxel; choose a PET.")
+    if inputs.fixedVolume is inputs.movingVolume:
+        raise InputError("Fixed and moving are the same volume; choose the follow-up as fixed, the baseline as moving.")
+    for node in (inputs.movingSegmentation, inputs.fixedSegmentation):
+        if node is not None and not node.IsA("vtkMRMLSegmentationNode"):
+            raise InputError(f"'{node.GetName()}' is not a segmentation; convert it in the Segmentations module.")
+    _checkInitialTransform(inputs)
+    _checkOutputs(inputs, outputs)
+
+
+def _checkInitialTransform(inputs: Inputs) -> None:
+    transform, moving = inputs.initialTransform, inputs.movingVolume
+    if transform is None:
+        return
+    if not transform.IsA("vtkMRMLTransformNode"):
+        raise InputError(f"'{transform.GetName()}' is not a transform; choose another or none.")
+    if transform in _transformsOver(moving):
+        raise InputError(
+            f"The initial transform '{transform.GetName()}' already moves '{moving.GetName()}', and would do so twice; "
+            "choose no initial transform, or take the volume out of it."
+        )
+
+
+def _checkOutputs(inputs: Inputs, outputs: Outputs) -> None:
+    """Also settles that there is no warped segmentation without a moving one."""
+    if inputs.movingSegmentation is None:
+        if outputs.segmentation not in (None, False):
+            raise InputError("A warped segmentation needs a moving segmentation; select one.")
+        outputs.segmentation = False
+    if (outputs.transform, outputs.volume, outputs.segmentation) == (False, False, False):
+        raise InputError("Nothing would come out; ask for a transform, a warped volume or a warped segmentation.")
+    if any(node in inputs.nodes() for node in outputs.nodes()):
+        raise InputError("An output would overwrite an input; choose another output node.")
+    for node, classNames, what in (
+        (outputs.transform, ("vtkMRMLTransformNode", "vtkMRMLGridTransformNode"), "a transform that can hold a field"),
+        (outputs.volume, ("vtkMRMLScalarVolumeNode",), "a scalar volume"),
+        (outputs.segmentation, ("vtkMRMLSegmentationNode",), "a segmentation"),
+    ):
+        if node not in (None, False) and node.GetClassName() not in classNames:
+            raise InputError(f"The output '{node.GetName()}' is not {what}; create a new node for it.")
+    for node in inputs.nodes():
+        if outputs.transform in _transformsOver(node):
+            raise InputError(
+                f"The output transform '{outputs.transform.GetName()}' moves '{node.GetName()}'; "
+                "choose another output, or take the node out of it."
+            )
+
+
+def _transformsOver(node) -> list:
+    """The node's parent transform, its parent, and so on."""
+    transforms = []
+    while (node := node.GetParentTransformNode()) is not None:
+        transforms.append(node)
+    return transforms
+
+
+def _makeJobFolder() -> Path:
+    """A new folder that only this user can read."""
+    application = getattr(slicer, "app", None)
+    return Path(tempfile.mkdtemp(prefix="mirrba-", dir=application.temporaryPath if application else None))
+
+
+def _exportInputs(inputs: Inputs, folder: Path, config: dict[str, Any]) -> None:
+    """Write the nodes and job.json (docs/architecture.md, "The job folder")."""
+    files: dict[str, str | None] = {"fixed": "fixed.nrrd", "moving": "moving.nrrd"}
+    nodes.exportVolume(inputs.fixedVolume, folder / "fixed.nrrd")
+    nodes.exportVolume(inputs.movingVolume, folder / "moving.nrrd")
+    for key, segmentation, reference, segmentIDs in (
+        ("moving_segmentation", inputs.movingSegmentation, inputs.movingVolume, inputs.segmentIDs),
+        ("fixed_segmentation", inputs.fixedSegmentation, inputs.fixedVolume, None),
+    ):
+        files[key] = None
+        if segmentation is not None:
+            files[key] = f"{key}.seg.nrrd"
+            nodes.exportSegmentation(segmentation, folder / f"{key}.seg.nrrd", reference, segmentIDs)
+    files["initial_transform"] = None
+    if inputs.initialTransform is not None:
+        files["initial_transform"] = "initial_transform.h5"
+        nodes.exportTransform(inputs.initialTransform, folder / "initial_transform.h5", inputs.fixedVolume)
+    job = {"schema": SCHEMA, "task": "register", **files, "config": config}
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+
+def _checkStillThere(inputs: Inputs, outputs: Outputs) -> None:
+    if any(node.GetScene() is None for node in [*inputs.nodes(), *outputs.nodes()]):
+        raise RegistrationError(
+            "A volume or segmentation of this registration was removed from the scene while it ran; nothing was loaded."
+        )
