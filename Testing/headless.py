@@ -74,7 +74,8 @@ class HeadlessSlicer:
 
     def writeBundle(self, path: Path) -> None:
         """Save the scene with all its data as .mrb, which 3D Slicer opens."""
-        if not self.scene.WriteToMRB(str(path)):
+        # a relative path makes it fail after it has written everything
+        if not self.scene.WriteToMRB(str(path.resolve())):
             raise OSError(f"{path} could not be written")
 
     def readBundle(self, path: Path) -> None:
