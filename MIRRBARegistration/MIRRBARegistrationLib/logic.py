@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 
 from . import overlay
-from .backgroundJob import Event, StartProcess, startProcess
+from .backgroundJob import Event, startProcess
 from .errors import RegistrationError
 from .registrationJob import Callbacks, Inputs, Outputs, RegistrationJob
 
@@ -19,8 +19,16 @@ class MIRRBARegistrationLogic:
     """Register a baseline PET (moving) onto a follow-up PET (fixed), in a process of its own.
 
     Output nodes: give a node to fill it, None for a new one ("<moving> to <fixed>", beside the fixed volume), False to
-    leave that output out. `settings` overrides any setting of the preset, such as {"spacing": 6}.
+    leave that output out. `settings` overrides any setting of the preset, such as {"spacing": 6}. `onProgress` gets
+    the engine's progress and warning events (docs/architecture.md, "The child process").
+
+    Volumes and segmentations may lie under transforms that keep their axes at right angles; they are registered where
+    these put them in the world, and all results are in world coordinates. A transform alone, without a warped volume,
+    is at once put over the moving volume, unless that lies under a transform already.
     """
+
+    startProcess = staticmethod(startProcess)
+    """How the child process is started; tests put another one here."""
 
     def register(
         self,
@@ -79,7 +87,6 @@ class MIRRBARegistrationLogic:
         onFinished: Callable[[dict[str, Any]], None] | None = None,
         onFailed: Callable[[RegistrationError], None] | None = None,
         keepJobFolder: bool = False,
-        startProcess: StartProcess = startProcess,
     ) -> RegistrationJob:
         """Start and return at once. Call `poll()` of the handle regularly: it calls back, on the caller's thread."""
         given = {"onProgress": onProgress, "onFinished": onFinished, "onFailed": onFailed}
@@ -89,7 +96,7 @@ class MIRRBARegistrationLogic:
             {"preset": preset, "device": device, **(settings or {})},
             Callbacks(**{name: callback for name, callback in given.items() if callback is not None}),
             keepJobFolder,
-            startProcess,
+            self.startProcess,
         )
         job.start()
         return job

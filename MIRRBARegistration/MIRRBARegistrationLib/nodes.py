@@ -222,8 +222,12 @@ def readVolume(path: Path):
 
 def readSegmentation(path: Path):
     """A segmentation node (in no scene) with the segments of a .seg.nrrd file, masks unchanged."""
+    # the storage node makes display nodes, which need a scene: a passing one, so that ours stays as it is
+    passing = slicer.vtkMRMLScene()
+    holder = passing.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    _read(slicer.vtkMRMLSegmentationStorageNode(), holder, path)
     segmentationNode = slicer.vtkMRMLSegmentationNode()
-    _read(slicer.vtkMRMLSegmentationStorageNode(), segmentationNode, path)
+    segmentationNode.SetAndObserveSegmentation(holder.GetSegmentation())
     return segmentationNode
 
 
