@@ -110,7 +110,8 @@ def run(job: Job, output: Path, tell: Tell, should_stop: ShouldStop) -> dict[str
             tell({"event": "progress", **event.as_dict()})
 
         result = registration.register(fixed, moving, job.config, on_progress, should_stop)
-        tell({"event": "progress", **last, "stage": FINISH, "fraction": 1.0, "remaining": None})
+        writing = {"stage": FINISH, "iteration": 0, "loss": None, "terms": {}, "fraction": 1.0, "remaining": None}
+        tell({"event": "progress", **last, **writing})
         return _write(job, result, fixed, moving, segmentations[0], segmentations[1], output)
 
 

@@ -9,7 +9,7 @@ from .presets import Config
 PAPER_ITERATIONS = 1000  # on every lower level (section 4.2)
 PAPER_FINEST = 2000
 PAPER_VOXELS = 200**3
-CPU_ITERATIONS = (300, 200, 150)  # lower levels, coarsest first
+CPU_ITERATIONS = (300, 200, 100)  # lower levels, coarsest first
 CPU_FINEST = 50
 CPU_VOXELS = 300_000  # a network's iteration at the finest level then takes one to two seconds on two cores
 CPU_VOXELS_DESCENT = 1_000_000  # where the finest grid is left to the descent without network

@@ -25,10 +25,23 @@ class Channel:
         self._stream = stream
         self._lock = threading.Lock()
         self._ended = False
+        self._stage = self._plan = ""
 
     def tell(self, event: dict[str, Any]) -> None:
         with self._lock:
+            self._log(event)
             self._send(event)
+
+    def _log(self, event: dict[str, Any]) -> None:
+        """A line a stage, and every warning, on stderr."""
+        if event["event"] == "warning":
+            print("warning:", event["message"], file=sys.stderr, flush=True)
+        elif event["stage"] != self._stage:
+            if event["plan"] != self._plan:
+                self._plan = event["plan"]
+                print(self._plan, file=sys.stderr)
+            self._stage = event["stage"]
+            print(f"{event['elapsed']:8.1f} s  {event['stage']}", file=sys.stderr, flush=True)
 
     def end(self, event: dict[str, Any]) -> bool:
         """Send the last event; False where one was sent before."""
