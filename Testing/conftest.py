@@ -20,17 +20,6 @@ def pair_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def headless():
-    """A fresh MRML scene with Slicer's logics around it."""
-    pytest.importorskip("slicer", reason="slicer-core is not installed")
-    from headless import HeadlessSlicer
-
-    application = HeadlessSlicer()
-    yield application
-    application.close()
-
-
-@pytest.fixture
 def application():
     """Headless Slicer with an empty scene of its own."""
     from headless import HeadlessSlicer

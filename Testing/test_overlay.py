@@ -1,9 +1,10 @@
-"""The overlay, drawn by Slicer's own slice logic, and the scene bundle that carries it."""
+"""The overlay, drawn by Slicer's own slice logic, and the scene bundle that carries it; the engine's own picture."""
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
+from mirrba import overlay as picture
 from MIRRBARegistrationLib import MIRRBARegistrationLogic, nodes, overlay
 
 WIDTH, HEIGHT = 120, 160
@@ -26,9 +27,12 @@ def middleColumn(application, view="Green") -> np.ndarray:
     return application.sliceImage(view, WIDTH, HEIGHT)[:, WIDTH // 2].astype(int)
 
 
-def colourAt(column, slice_) -> tuple[int, ...]:
-    """The colour of an axial slice of the volume in such a column: 40 slices fill the height, the last on top."""
-    return tuple(column[round((39.5 - slice_) / 40 * HEIGHT)])
+def assertColour(column, slice_, colour) -> None:
+    """The colour of an axial slice of the volume in such a column: 40 slices fill the height, the last on top.
+
+    Slicer's blending rounds to one step of 255.
+    """
+    np.testing.assert_allclose(column[round((39.5 - slice_) / 40 * HEIGHT)], colour, atol=1)
 
 
 @pytest.mark.parametrize("view", ["Green", "Yellow"])
@@ -37,10 +41,10 @@ def test_agreement_is_grey_and_the_rest_is_green_or_magenta(application, tmp_pat
     moving = volume(application, tmp_path, "moving", (16, 24), (28, 36))
     MIRRBARegistrationLogic().showOverlay(fixed, moving)
     column = middleColumn(application, view)
-    assert colourAt(column, 8) == (0, 255, 0)
-    assert colourAt(column, 20) == (255, 255, 255)
-    assert colourAt(column, 32) == (255, 0, 255)
-    assert colourAt(column, 14) == (0, 0, 0)
+    assertColour(column, 8, (0, 255, 0))
+    assertColour(column, 20, (255, 255, 255))
+    assertColour(column, 32, (255, 0, 255))
+    assertColour(column, 14, (0, 0, 0))
 
 
 def test_equal_images_are_grey_everywhere(application, tmp_path):
@@ -73,11 +77,11 @@ def test_after_follows_before_by_another_foreground(application, tmp_path):
     warped = volume(application, tmp_path, "warped", (4, 20))
     logic = MIRRBARegistrationLogic()
     logic.showOverlay(fixed, moving)
-    assert colourAt(middleColumn(application), 30) == (255, 0, 255)
+    assertColour(middleColumn(application), 30, (255, 0, 255))
     logic.showOverlay(fixed, warped)
     column = middleColumn(application)
-    assert colourAt(column, 10) == (255, 255, 255)
-    assert colourAt(column, 30) == (0, 0, 0)
+    assertColour(column, 10, (255, 255, 255))
+    assertColour(column, 30, (0, 0, 0))
 
 
 def test_the_window_fits_the_tissue_in_any_unit_and_ignores_hot_spots(application, tmp_path):
@@ -126,3 +130,48 @@ def test_a_saved_scene_brings_overlay_and_results_back(application, tmp_path):
     assert transform.GetNodeReference("spatialRegistrationMoving") is slicer.util.getNode("moving")
     voxels = slicer.util.arrayFromVolume(slicer.util.getNode("fixed"))
     assert voxels[8, 10, 15] == 4
+
+
+# The engine's own picture, overlay.png
+
+
+def a_block(low, high) -> sitk.Image:
+    """Uptake 5 between two indices along x (and the middle of y and z) in a body of uptake 1."""
+    values = np.zeros((40, 40, 40), np.float32)
+    values[5:35, 5:35, 5:35] = 0.5
+    values[12:28, 12:28, low:high] = 5
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((4.0, 4.0, 4.0))
+    return image
+
+
+def colours(pixels) -> dict[str, int]:
+    """How many pixels are clearly green, magenta, or bright grey."""
+    red, green, blue = (pixels[..., k].astype(int) for k in range(3))
+    return {
+        "green": int((green > red + 80).sum()),
+        "magenta": int(((red > green + 80) & (blue > green + 80)).sum()),
+        "grey": int(((np.abs(red - green) < 30) & (np.abs(blue - green) < 30) & (green > 150)).sum()),
+    }
+
+
+def test_the_png_overlay_has_before_coloured_and_after_grey():
+    fixed, moving = a_block(12, 20), a_block(20, 28)
+    joined = picture.overlay(fixed, moving, fixed)
+    width = (joined.shape[1] - 3 * picture.GAP) // 4
+    before, after = joined[:, :width], joined[:, width + picture.GAP : 2 * width + picture.GAP]
+    assert colours(before)["green"] > 500
+    assert colours(before)["magenta"] > 500
+    assert colours(after)["green"] == colours(after)["magenta"] == 0
+    assert colours(after)["grey"] > 500
+
+
+def test_the_png_overlay_has_the_head_up():
+    values = np.zeros((40, 20, 20), np.float32)
+    values[:30, 5:15, 5:15] = 1
+    values[30:34, 5:15, 5:15] = 20  # superior
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((4.0, 4.0, 4.0))
+    for shown in (image, sitk.Flip(image, [False, False, True])):
+        rows = picture.overlay(shown, shown, shown)[:, :50].sum(axis=(1, 2))
+        assert np.argmax(rows) < len(rows) / 2

@@ -31,6 +31,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    jobs.share_cores()
     try:
         return int(options.run(options) or 0)
     except BaseException as error:

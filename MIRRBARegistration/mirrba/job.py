@@ -126,6 +126,14 @@ def prepare_output(output: Path) -> None:
         raise InputError(f"{output}: cannot be written to ({error.strerror}); choose another folder.") from None
 
 
+def share_cores() -> None:
+    """Let waiting threads sleep instead of spin: two runs on one machine otherwise slow each other manifold.
+
+    To be called before torch is first imported; a choice that the user made stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @contextmanager
 def _warnings_told(tell: Tell) -> Any:
     """The engine's log warnings as warning events."""

@@ -96,6 +96,7 @@ class Stop:
 def main(arguments: list[str]) -> int:
     # Whatever a library prints must not end up among the events.
     events, sys.stdout = sys.stdout, sys.stderr
+    jobs.share_cores()
     channel = Channel(events)
     try:
         if len(arguments) != 1:
