@@ -115,11 +115,10 @@ def test_a_saved_scene_brings_overlay_and_results_back(application, tmp_path):
     sitk.WriteTransform(
         sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(field)]), str(tmp_path / "transform.h5")
     )
-    transform = nodes.placeTransform(nodes.readTransform(tmp_path / "transform.h5"), None, fixed, moving)
+    nodes.placeTransform(nodes.readTransform(tmp_path / "transform.h5"), None, fixed, moving)
     MIRRBARegistrationLogic().showOverlay(fixed, moving)
     before = application.sliceImage("Green", WIDTH, HEIGHT)
     application.writeBundle(tmp_path / "scene.mrb")
-    transform.SetAndObserveTransformFromParent(None)
 
     application.scene.Clear(False)
     application.readBundle(tmp_path / "scene.mrb")
