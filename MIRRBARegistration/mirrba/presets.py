@@ -71,7 +71,7 @@ PRESETS: dict[str, Preset] = dict(
     [
         _ours(
             "default",
-            "Affine, then the paper's best network on its coarser levels, then detail without it: our most accurate.",
+            "Affine, then the paper's best network on its coarser levels, then the finest detail without it.",
             depth=4,
             down="max",
             up="linear",
