@@ -22,21 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "MIRRBARegistration
 
 from mirrba import metrics
 from mirrba.bar import Bar
+from mirrba.job import OUTPUTS
 from mirrba.segments import read_segmentation
 from mirrba.transforms import read_transform
 from MIRRBARegistrationLib import MIRRBARegistrationLogic
 
 HEIGHT = 900  # pixels of a picture
-RESULTS = (
-    "transform.h5",
-    "inverse_transform.h5",
-    "warped.nii.gz",
-    "warped_segmentation.seg.nrrd",
-    "jacobian.nii.gz",
-    "overlay.png",
-    "metrics.json",
-    "result.json",
-)
 
 
 def main() -> None:
@@ -72,7 +63,7 @@ def register(pair: Path, output: Path, preset: str) -> None:
     if job.error is not None:
         shutil.rmtree(job.jobFolder)
         sys.exit(f"The demo failed: {job.error}")
-    for name in RESULTS:
+    for name in OUTPUTS:
         shutil.copy(job.jobFolder / "output" / name, output)
     shutil.rmtree(job.jobFolder)
     logic.showOverlay(fixed, moving)

@@ -67,6 +67,34 @@ def test_quiet_is_quiet(pair_folder, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_pair_in_frames_that_do_not_overlap_is_written_whole(pair_folder, tmp_path):
+    fixed, moving = files(pair_folder)
+    far = sitk.ReadImage(str(moving))
+    far.SetOrigin((0.0, 0.0, 4000.0))
+    sitk.WriteImage(far, str(tmp_path / "far.nii.gz"))
+    done = mirrba("register", fixed, tmp_path / "far.nii.gz", "-o", tmp_path / "out", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "result.json").exists()
+
+
+def test_an_input_is_never_overwritten(pair_folder, tmp_path):
+    fixed, moving = files(pair_folder)
+    (tmp_path / "warped.nii.gz").write_bytes(moving.read_bytes())
+    done = mirrba("register", fixed, tmp_path / "warped.nii.gz", "-o", tmp_path, *QUICK)
+    assert done.returncode == 2
+    assert "would be overwritten" in done.stderr
+    assert (tmp_path / "warped.nii.gz").read_bytes() == moving.read_bytes()
+    (tmp_path / "fixed.nii.gz").write_text("a patient's")
+    done = mirrba("phantom", "-o", tmp_path, "--spacing", "16")
+    assert (done.returncode, (tmp_path / "fixed.nii.gz").read_text()) == (2, "a patient's")
+
+
+def test_folders_of_follow_ups_keep_what_tells_them_apart():
+    names = ["2024.06.15.nii.gz", "2024.01.15.nii.gz", "a.nrrd", "b/a.nrrd", "c.seg.nrrd", "d.nii", "1.2.840.mha"]
+    folders = cli._folders([Path(name) for name in names])
+    assert folders == ["2024.06.15", "2024.01.15", "a", "a-2", "c", "d", "1.2.840"]
+
+
 def test_propagate_brings_one_segmentation_onto_several_follow_ups(pair_folder, tmp_path):
     fixed, moving = files(pair_folder)
     second = tmp_path / "visit3.nii.gz"
@@ -128,6 +156,18 @@ def empty_labels(path):
     return path
 
 
+def flattening(path):
+    sitk.WriteTransform(sitk.ScaleTransform(3, (0.0, 1.0, 1.0)), str(path))
+    return path
+
+
+def speck(path):
+    image = sitk.Image([20, 20, 20], sitk.sitkFloat32)
+    image[9, 9, 9] = 5
+    sitk.WriteImage(image, str(path))
+    return path
+
+
 def labels_elsewhere(path):
     image = sitk.Image([20, 20, 20], sitk.sitkUInt8)
     image[5:10, 5:10, 5:10] = 1
@@ -149,6 +189,8 @@ def labels_elsewhere(path):
         (lambda f, m, s, t: [f, m, "--init", "nowhere"], "init='nowhere' is neither one of none, centre"),
         (lambda f, m, s, t: [f, m, "--spacing", "tiny"], "Setting 'spacing' cannot be 'tiny'; it takes a number."),
         (lambda f, m, s, t: [f, m, "--iterations", "5"], "Setting 'iterations'"),
+        (lambda f, m, s, t: [f, m, "--init", flattening(t / "flat.tfm")], "flattens or mirrors space"),
+        (lambda f, m, s, t: [speck(t / "speck.nii.gz"), m], "is this a PET of a body?"),
         (lambda f, m, s, t: [f, m, "--set", "depth"], "--set takes KEY=VALUE, not 'depth'."),
         (lambda f, m, s, t: [f, m, "--set", "speed=9"], "There is no setting 'speed'"),
         (lambda f, m, s, t: [f, m, "--quite"], "unrecognized arguments: --quite; see 'mirrba --help'."),

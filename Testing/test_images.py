@@ -85,6 +85,15 @@ def test_normalised_intensities_lie_between_zero_and_one_and_rise_with_uptake():
     assert normal[3] == normal[4] == 1
 
 
+@pytest.mark.parametrize("suv", [20, 300, 1e5])
+def test_a_hot_organ_hardly_moves_the_bodys_mean(suv):
+    plain = sitk.GetArrayFromImage(a_body())
+    hot = plain.copy()
+    body = np.argwhere((plain > 0.5) & (plain < 2))
+    hot[tuple(body[: len(body) // 100].T)] = suv
+    assert images.body_mean(hot) == pytest.approx(images.body_mean(plain), rel=0.15)
+
+
 def test_the_body_mask_is_the_body():
     image = a_body()
     truth = sitk.GetArrayFromImage(image) > 0.5
@@ -102,12 +111,12 @@ def hot_spot(grid: Geometry, values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("multiple", [2, 8, 16])
 @pytest.mark.parametrize("spacing", [7.0, 9.3])
 def test_the_working_grid_divides_holds_both_bodies_and_shows_them_where_they_are(multiple, spacing):
-    fixed = images.Prepared.of(a_body())
+    fixed = images.Prepared.of(a_body(), "a")
     other = a_body()
     other.SetOrigin((18.0, -12.0, 24.0))
-    moving = images.Prepared.of(other)
+    moving = images.Prepared.of(other, "b")
     box = images.body_box(fixed, moving, IDENTITY)
-    pair = images.working_pair(fixed, moving, IDENTITY, box, spacing, multiple)
+    pair = images.working_pair(fixed, moving, IDENTITY, images.working_grid(box, spacing, multiple))
     assert all(n % multiple == 0 for n in pair.grid.size)
     for prepared, values in ((fixed, pair.fixed), (moving, pair.moving)):
         expected = hot_spot(Geometry.from_image(prepared.image), sitk.GetArrayFromImage(prepared.image))
@@ -115,11 +124,11 @@ def test_the_working_grid_divides_holds_both_bodies_and_shows_them_where_they_ar
 
 
 def test_the_weight_is_zero_where_one_of_the_two_was_not_scanned():
-    fixed = images.Prepared.of(a_body())
+    fixed = images.Prepared.of(a_body(), "a")
     half = a_body()[:, :, :30]
-    moving = images.Prepared.of(half)
+    moving = images.Prepared.of(half, "b")
     box = images.body_box(fixed, moving, IDENTITY)
-    pair = images.working_pair(fixed, moving, IDENTITY, box, 6.0, 8)
+    pair = images.working_pair(fixed, moving, IDENTITY, images.working_grid(box, 6.0, 8))
     top = half.TransformIndexToPhysicalPoint((0, 0, 29))[2]
     heights = np.array([pair.grid.point((0, 0, k))[2] for k in range(pair.grid.size[2])])
     assert not pair.weight[heights > top].any()
@@ -130,7 +139,7 @@ def test_volumes_far_apart_are_refused_with_the_remedy():
     other = a_body()
     other.SetOrigin((5000.0, 0.0, 0.0))
     with pytest.raises(InputError, match="do not overlap in space; start with init=centre"):
-        images.body_box(images.Prepared.of(a_body()), images.Prepared.of(other), IDENTITY)
+        images.body_box(images.Prepared.of(a_body(), "a"), images.Prepared.of(other, "b"), IDENTITY)
 
 
 @settings(max_examples=30, deadline=None)

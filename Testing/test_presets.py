@@ -36,14 +36,16 @@ def test_the_papers_presets_keep_the_papers_values(name):
 def test_on_a_gpu_the_papers_schedule_and_grid_are_used():
     assert schedule.iterations_for(resolve("mirrba"), "cuda") == (1000, 1000, 2000)
     assert schedule.iterations_for(resolve("mirrba-depth-4"), "cuda") == (1000, 1000, 1000, 2000)
-    assert schedule.spacing_for(resolve("mirrba"), "cuda", (800.0, 800.0, 800.0), 1.0) == 4.0
+    assert schedule.spacing_for(resolve("mirrba"), "cuda", lambda spacing: round((800 / spacing) ** 3), 1.0) == 4.0
 
 
 def test_on_a_cpu_the_grid_is_coarser_but_never_finer_than_the_image():
-    box = (480.0, 300.0, 900.0)
-    spacing = schedule.spacing_for(resolve("mirrba"), "cpu", box, 2.0)
-    assert box[0] * box[1] * box[2] / spacing**3 <= schedule.CPU_VOXELS
-    assert schedule.spacing_for(resolve("mirrba"), "cpu", (80.0, 80.0, 80.0), 5.0) == 5.0
+    def voxels_at(spacing):
+        return round(480 * 300 * 900 / spacing**3)
+
+    spacing = schedule.spacing_for(resolve("mirrba"), "cpu", voxels_at, 2.0)
+    assert voxels_at(spacing) <= schedule.CPU_VOXELS < voxels_at(spacing - schedule.ROUNDING)
+    assert schedule.spacing_for(resolve("mirrba"), "cpu", lambda spacing: 10, 5.0) == 5.0
 
 
 @pytest.mark.parametrize("preset", PAPERS)
@@ -79,6 +81,13 @@ def test_unknown_names_are_refused_with_the_known_ones():
         resolve("best")
     with pytest.raises(InputError, match="no setting 'lambda'"):
         resolve("mirrba", **{"lambda": 1})
+
+
+def test_settings_without_effect_are_refused():
+    with pytest.raises(InputError, match="has no effect without a network"):
+        resolve("fast", iterations="1,1,1")
+    with pytest.raises(InputError, match="nothing to optimise"):
+        resolve("fast", start="0,0")
 
 
 def test_nothing_to_optimise_is_refused():

@@ -37,7 +37,7 @@ class Bar:
             self._stream.write(self._plan + "\n")
         if self._live:
             self._stream.write("\r\033[K" + _line(event))
-        elif event["stage"] != self._stage:
+        elif event["stage"] != self._stage and self._plan:  # before the plan, bad input may still end it
             self._stream.write(_line(event) + "\n")
         self._stage = event["stage"]
         self._stream.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -40,10 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         known = explained(error)
-        if getattr(options, "json", False):
-            print(json.dumps({"event": "error", "kind": known.kind, "message": str(known)}), flush=True)
-        print(f"mirrba: {known}", file=sys.stderr)
+        _tell_error(known, options)
         return known.exit_code
+
+
+def _tell_error(error: MirrbaError, options: argparse.Namespace, follow_up: str | None = None) -> None:
+    """One sentence on stderr, an event with --json; `follow_up` says which of several it belongs to."""
+    if getattr(options, "json", False):
+        event = {"event": "error", "kind": error.kind, "message": str(error)}
+        print(json.dumps(event if follow_up is None else {**event, "fixed": follow_up}), flush=True)
+    named = follow_up is None or follow_up in str(error)
+    print(f"mirrba: {error}" if named else f"mirrba: {follow_up}: {error}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,8 +132,10 @@ def _evaluate_parser(commands: Any) -> None:
     parser.add_argument("--fixed-seg", metavar="S", type=Path, required=True, help="segments drawn on the follow-up")
     parser.add_argument("--warped-seg", metavar="S", type=Path, required=True, help="the baseline's segments, warped")
     parser.add_argument("--moving-seg", metavar="S", type=Path, help="the baseline's segments, for volumes and fates")
-    parser.add_argument("--transform", metavar="T", type=Path, help="the transform, for its Jacobian and landmarks")
-    parser.add_argument("--landmarks", metavar="CSV", type=Path, help="landmarks as 'mirrba phantom' writes them")
+    parser.add_argument("--transform", metavar="T", type=Path, help="transform, for its Jacobian on --fixed-seg's grid")
+    error = parser.add_mutually_exclusive_group()
+    error.add_argument("--landmarks", metavar="CSV", type=Path, help="for tre_mm: as 'mirrba phantom' writes them")
+    error.add_argument("--truth", metavar="T", type=Path, help="for tre_mm: the true transform, on --fixed-seg's grid")
     parser.add_argument("-o", "--output", metavar="JSON", type=Path, help="write the scores there as well")
 
 
@@ -149,11 +159,12 @@ def _propagate(options: argparse.Namespace) -> int:
             print(f"{fixed} → {options.output / folder}")
         try:
             _run_one(_job(options, fixed), options.output / folder, options)
-        except MirrbaError as error:
-            if error.kind == "cancelled":
+        except Exception as error:
+            known = explained(error)
+            if known.kind == "cancelled":
                 raise
-            print(f"mirrba: {fixed}: {error}", file=sys.stderr)
-            failed = failed or error.exit_code
+            _tell_error(known, options, str(fixed))
+            failed = failed or known.exit_code
     return failed
 
 
@@ -161,7 +172,7 @@ def _folders(files: Sequence[Path]) -> list[str]:
     """A folder name per file: its name without ending, numbered where two would meet."""
     names: list[str] = []
     for file in files:
-        stem = file.name.split(".")[0] or "follow-up"
+        stem = re.sub(r"(\.nii|\.seg)?\.[A-Za-z]+$|\.(nii|nrrd|mha)\.gz$", "", file.name) or "follow-up"
         same = sum(name == stem or name.startswith(f"{stem}-") for name in names)
         names.append(stem if stem not in names else f"{stem}-{same + 1}")
     return names
@@ -214,6 +225,8 @@ def _summary(metrics: dict[str, Any]) -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    import numpy as np
+
     from . import metrics
     from .segments import read_segmentation
     from .transforms import read_transform
@@ -223,15 +236,22 @@ def _evaluate(options: argparse.Namespace) -> None:
     transform = None if options.transform is None else read_transform(options.transform)
     jacobian = None if transform is None else metrics.jacobian_determinant(transform, fixed.geometry)
     error = None
-    if options.landmarks is not None:
-        if transform is None:
-            raise InputError("--landmarks needs --transform; give both.")
+    if transform is None:
+        if options.landmarks or options.truth:
+            raise InputError("--landmarks and --truth need --transform; give it too.")
+    elif options.landmarks is not None:
         error = metrics.landmark_error_mm(transform, metrics.read_landmarks(options.landmarks))
+    elif options.truth is not None:
+        everywhere = np.ones(fixed.geometry.shape, np.bool_)
+        error = metrics.transform_error_mm(transform, read_transform(options.truth), everywhere, fixed.geometry)
     scores = metrics.evaluate(fixed, warped, moving, jacobian=jacobian, tre_mm=error)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
-    if options.output is not None:
-        options.output.write_text(text + "\n", encoding="utf-8")
     print(text)
+    if options.output is not None:
+        try:
+            options.output.write_text(text + "\n", encoding="utf-8")
+        except OSError as problem:
+            raise InputError(f"{options.output}: cannot be written ({problem.strerror}); give a file name.") from None
 
 
 def _phantom(options: argparse.Namespace) -> None:

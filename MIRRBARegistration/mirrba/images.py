@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 SMALLEST_SIDE = 8  # voxels
+SMALLEST_BODY = 0.25  # litres
+ORDINARY = 0.98  # the share of a volume's voxels that is surely neither bladder nor injection site
 BODY_THRESHOLD = 0.15  # of the mean uptake of the body
 CLIP = 10.0  # times the body's mean uptake, about SUV 10
 COARSE = 12.0  # mm, where only outlines matter
@@ -75,14 +77,14 @@ def check_volume(image: sitk.Image, name: str) -> sitk.Image:
 def body_mean(values: Floats) -> float:
     """The mean uptake of the body, in the image's units: about 1 for SUV.
 
-    Voxels above a share of the body's own mean are body; a few rounds settle it. The hottest thousandth is left out
-    of the mean, so that bladder or injection site do not move it.
+    Voxels above a share of the body's own mean are body; a few rounds settle it. No voxel counts for more than ten
+    times the mean, so that bladder or injection site hardly move it.
     """
     positive = values[values > 0]
-    capped = np.minimum(positive, np.quantile(positive, 0.999))
-    mean = float(capped.mean())
-    for _ in range(20):
-        mean, before = float(capped[capped > BODY_THRESHOLD * mean].mean()), mean
+    mean = float(np.minimum(positive, np.quantile(positive, ORDINARY)).mean())
+    for _ in range(50):
+        body = positive[positive > BODY_THRESHOLD * mean]
+        mean, before = float(np.minimum(body, CLIP * mean).mean()), mean
         if math.isclose(mean, before, rel_tol=1e-3):
             break
     return mean
@@ -130,11 +132,16 @@ class Prepared:
     body: sitk.Image
 
     @staticmethod
-    def of(image: sitk.Image) -> Prepared:
+    def of(image: sitk.Image, name: str) -> Prepared:
+        """Raises InputError where no body is found; `name` says in which volume."""
         values = sitk.GetArrayViewFromImage(image)
         normal = sitk.GetImageFromArray(normalise(values, body_mean(values)))
         normal.CopyInformation(image)
-        return Prepared(normal, body_mask(image))
+        body = body_mask(image)
+        litres = float(sitk.GetArrayViewFromImage(body).sum()) * math.prod(image.GetSpacing()) / 1e6
+        if litres < SMALLEST_BODY:
+            raise InputError(f"{name}: only {litres:.2f} litres in it have uptake; is this a PET of a body?")
+        return Prepared(normal, body)
 
 
 def body_box(fixed: Prepared, moving: Prepared, transform: sitk.Transform) -> Geometry:
@@ -158,15 +165,18 @@ def body_box(fixed: Prepared, moving: Prepared, transform: sitk.Transform) -> Ge
     return coarse.cropped([int(n) for n in low[::-1]], [int(n) for n in high[::-1]])
 
 
-def working_pair(
-    fixed: Prepared, moving: Prepared, transform: sitk.Transform, box: Geometry, spacing: float, multiple: int
-) -> WorkingPair:
-    """Both volumes on one isotropic grid over `box`, `transform` (fixed→moving) applied to the moving one.
+def working_grid(box: Geometry, spacing: float, multiple: int) -> Geometry:
+    """The isotropic grid over `box`, grown until every side divides by `multiple`."""
+    return box.resampled(spacing).padded_to(multiple)
 
-    Every side of the grid divides by `multiple`. Outside its own field of view a volume counts as air there, with
-    weight 0. Images finer than the grid are smoothed first, so that sampling does not alias.
+
+def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, grid: Geometry) -> WorkingPair:
+    """Both volumes on one isotropic grid, `transform` (fixed→moving) applied to the moving one.
+
+    Outside its own field of view a volume counts as air, with weight 0. Images finer than the grid are smoothed first,
+    so that sampling does not alias.
     """
-    grid = box.resampled(spacing).padded_to(multiple)
+    spacing = grid.spacing[0]
     images = []
     weight = np.ones(grid.shape, np.float32)
     for prepared, mapping in ((fixed, None), (moving, transform)):

@@ -14,6 +14,7 @@ from .images import Prepared
 
 SPACING = 8.0  # mm: a global motion needs no detail
 SHRINK = (4, 2, 1)
+FEWEST = 4 * SHRINK[0]  # voxels along the thinnest side, for ITK's filters at the coarsest scale
 ITERATIONS = 100
 LARGEST_STEP = 4.0  # mm
 SMALLEST_STEP = 0.02  # mm
@@ -48,26 +49,28 @@ def _centre(prepared: Prepared) -> tuple[float, float, float]:
 
 def _optimised(fixed: Prepared, moving: Prepared, kind: str) -> sitk.Transform:
     """Rigid, then affine if asked, by global correlation (ITK v4 framework), from the better of two starts."""
-    images = [_coarse(fixed), _coarse(moving)]
+    thinnest = min(min(Geometry.from_image(prepared.image).extent) for prepared in (fixed, moving))
+    spacing = min(SPACING, thinnest / FEWEST)
+    images = [_coarse(fixed, spacing), _coarse(moving, spacing)]
     starts = [sitk.TranslationTransform(3), _centred(fixed, moving)]
     shift = min(starts, key=lambda start: _mismatch(images, start))
     rigid = sitk.Euler3DTransform()
     rigid.SetCenter(_centre(fixed))
     rigid.SetTranslation(sitk.TranslationTransform(shift).GetOffset())
-    _descend(images, rigid)
+    _descend(images, rigid, spacing)
     if kind == "rigid":
         return rigid
     affine = sitk.AffineTransform(3)
     affine.SetCenter(rigid.GetCenter())
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetTranslation(rigid.GetTranslation())
-    _descend(images, affine)
+    _descend(images, affine, spacing)
     return affine
 
 
-def _coarse(prepared: Prepared) -> sitk.Image:
-    grid = Geometry.from_image(prepared.image).resampled(SPACING)
-    return grid.resample(sitk.SmoothingRecursiveGaussian(prepared.image, SPACING / 2))
+def _coarse(prepared: Prepared, spacing: float) -> sitk.Image:
+    grid = Geometry.from_image(prepared.image).resampled(spacing)
+    return grid.resample(sitk.SmoothingRecursiveGaussian(prepared.image, spacing / 2))
 
 
 def _method() -> sitk.ImageRegistrationMethod:
@@ -88,7 +91,7 @@ def _mismatch(images: list[sitk.Image], start: sitk.Transform) -> float:
         return math.inf
 
 
-def _descend(images: list[sitk.Image], transform: sitk.Transform) -> None:
+def _descend(images: list[sitk.Image], transform: sitk.Transform, spacing: float) -> None:
     """Optimises `transform` in place."""
     method = _method()
     method.SetOptimizerAsRegularStepGradientDescent(
@@ -96,7 +99,7 @@ def _descend(images: list[sitk.Image], transform: sitk.Transform) -> None:
     )
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel(SHRINK)
-    method.SetSmoothingSigmasPerLevel([0.5 * factor * SPACING for factor in SHRINK[:-1]] + [0.0])
+    method.SetSmoothingSigmasPerLevel([0.5 * factor * spacing for factor in SHRINK[:-1]] + [0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
     try:

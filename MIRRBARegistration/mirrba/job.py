@@ -34,6 +34,16 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 OUTPUT = "output"
 FINISH = "writing results"
+OUTPUTS = (
+    "transform.h5",
+    "inverse_transform.h5",
+    "warped.nii.gz",
+    "warped_segmentation.seg.nrrd",
+    "jacobian.nii.gz",
+    "overlay.png",
+    "metrics.json",
+    RESULT_FILE,
+)
 
 Tell = Callable[[dict[str, Any]], None]
 ShouldStop = Callable[[], bool]
@@ -91,6 +101,7 @@ def _inside(folder: Path, name: str, value: object) -> Path | None:
 def run(job: Job, output: Path, tell: Tell, should_stop: ShouldStop) -> dict[str, Any]:
     """Register, write everything into `output`, return the metrics. `tell` gets the progress and warning events."""
     prepare_output(output)
+    _keep_inputs(job, output)
     from . import registration
     from .images import read_volume
     from .segments import read_segmentation
@@ -127,11 +138,18 @@ def prepare_output(output: Path) -> None:
 
 
 def share_cores() -> None:
-    """Let waiting threads sleep instead of spin: two runs on one machine otherwise slow each other manifold.
+    """Let waiting threads of GNU OpenMP go to sleep soon: two runs on one machine otherwise slow each other manifold.
 
     To be called before torch is first imported; a choice that the user made stays.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
+def _keep_inputs(job: Job, output: Path) -> None:
+    for path in (job.fixed, job.moving, job.moving_segmentation, job.fixed_segmentation, Path(job.config.init)):
+        if path is not None and path.resolve().parent == output.resolve() and path.name in OUTPUTS:
+            raise InputError(f"{path}: would be overwritten by a result of that name; choose another output folder.")
 
 
 @contextmanager

@@ -223,7 +223,14 @@ def _fate(role: Role, in_fixed: bool, in_moving: bool) -> Fate | None:
 
 
 def _named_as(fixed: Segmentation, other: Segmentation) -> Segmentation:
-    """`other` with the fixed names where no name is shared and both have one segment of a role; else as it is."""
+    """`other` with the fixed names: whatever their case and spaces; where no name is shared at all and both have one
+    segment of a role, these two correspond.
+    """
+    plain = {_plain(segment.name): segment.name for segment in fixed.segments}
+    other = Segmentation(
+        tuple(replace(segment, name=plain.get(_plain(segment.name), segment.name)) for segment in other.segments),
+        other.geometry,
+    )
     if not {segment.name for segment in fixed.segments}.isdisjoint(segment.name for segment in other.segments):
         return other
     names = {}
@@ -234,6 +241,10 @@ def _named_as(fixed: Segmentation, other: Segmentation) -> Segmentation:
             names[theirs[0]] = ours[0]
     segments = tuple(replace(segment, name=names.get(segment.name, segment.name)) for segment in other.segments)
     return Segmentation(segments, other.geometry)
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).casefold()
 
 
 def _on_one_grid(fixed: Segmentation, warped: Segmentation) -> tuple[Segmentation, Segmentation]:

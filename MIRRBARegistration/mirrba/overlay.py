@@ -21,11 +21,13 @@ def overlay(fixed: sitk.Image, before: sitk.Image, after: sitk.Image) -> Picture
 
     All three on one grid; head up, patient's left on the right of the coronal view.
     """
-    green = _projections(fixed)
+    # The moving scale comes from `after`: `before` may lie outside of the picture altogether.
+    shades = [_uptake(fixed), _uptake(after)]
+    green = _projections(fixed, shades[0])
     panels = []
     for view in (0, 1):
         for moving in (before, after):
-            magenta = _projections(moving)[view]
+            magenta = _projections(moving, shades[1])[view]
             panels.append(np.stack([magenta, green[view], magenta], axis=-1))
     gap = np.full((panels[0].shape[0], GAP, 3), 255, np.uint8)
     joined = [panels[0]]
@@ -39,11 +41,15 @@ def write_picture(picture: Picture, path: str) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(picture), isVector=True), path)
 
 
-def _projections(image: sitk.Image) -> tuple[Picture, Picture]:
+def _uptake(image: sitk.Image) -> float:
+    values = sitk.GetArrayViewFromImage(image)
+    return body_mean(values) if values.max() > 0 else 1.0
+
+
+def _projections(image: sitk.Image, mean: float) -> tuple[Picture, Picture]:
     """Coronal and sagittal, as grey levels with square pixels, head up."""
     oriented = sitk.DICOMOrient(image, "LPS")
     values = sitk.GetArrayViewFromImage(oriented)
-    mean = body_mean(values)
     x, y, z = oriented.GetSpacing()
     coronal = _square(values.max(axis=1), x, z)
     sagittal = _square(values.max(axis=2), y, z)

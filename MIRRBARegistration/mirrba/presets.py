@@ -115,7 +115,7 @@ def resolve(preset: str = "default", **changes: Any) -> Config:
 
     Raises InputError for an unknown preset or setting and for a value out of its range.
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise InputError(f"There is no preset '{preset}'; choose one of: {', '.join(PRESETS)}.")
     names = [field.name for field in dataclasses.fields(Config) if field.name != "preset"]
     for name in changes:
@@ -192,7 +192,9 @@ def _check(config: Config) -> None:
         _demand(name, getattr(config, name), 0 <= getattr(config, name) <= 1e6, "0 to 1e6")
     _demand("freeze", config.freeze, 0 <= config.freeze <= 1, "0 to 1")
     _demand("seed", config.seed, 0 <= config.seed < 2**63, "0 to 2^63 − 1")
-    if config.stop_level == 0 and not config.start and not config.finish:
+    if config.stop_level == 0 and config.iterations is not None:
+        raise InputError("Setting 'iterations' has no effect without a network (stop_level=0); set start or finish.")
+    if config.stop_level == 0 and not any(config.start) and not any(config.finish):
         raise InputError("stop_level=0 without start or finish leaves nothing to optimise; change one of the settings.")
 
 

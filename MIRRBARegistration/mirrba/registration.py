@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import torch
 from . import devices, direct, fields, optimize, schedule, transforms
 from .errors import OutOfMemory
 from .geometry import Geometry
-from .images import Floats, Mask, Prepared, WorkingPair, body_box, check_volume, working_pair
+from .images import Floats, Mask, Prepared, WorkingPair, body_box, check_volume, working_grid, working_pair
 from .initialise import initial_transform
 from .metrics import jacobian_determinant
 from .presets import Config, resolve
@@ -78,14 +79,17 @@ def register(
     device = devices.choose(config.device)
     progress = Progress([Stage(PREPARE, 1, 0.0)], on_progress, should_stop)
     progress.begin(PREPARE)
-    follow_up = Prepared.of(check_volume(fixed, "fixed volume"))
-    baseline = Prepared.of(check_volume(moving, "moving volume"))
+    follow_up = Prepared.of(check_volume(fixed, "fixed volume"), "fixed volume")
+    baseline = Prepared.of(check_volume(moving, "moving volume"), "moving volume")
     progress.check()
     initial = initial_transform(config.init, follow_up, baseline)
     progress.check()
     box = body_box(follow_up, baseline, initial)
-    spacing = schedule.spacing_for(config, device.type, box.extent, min(fixed.GetSpacing()))
-    pair = working_pair(follow_up, baseline, initial, box, spacing, _multiple(config))
+    multiple = _multiple(config)
+    spacing = schedule.spacing_for(
+        config, device.type, lambda s: math.prod(working_grid(box, s, multiple).size), min(fixed.GetSpacing())
+    )
+    pair = working_pair(follow_up, baseline, initial, working_grid(box, spacing, multiple))
     iterations = schedule.iterations_for(config, device.type)
     progress.plan = _plan(config, device, pair.grid, iterations)
     displacement = _optimised(pair, config, iterations, device, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from .presets import Config
 
@@ -11,8 +12,8 @@ PAPER_FINEST = 2000
 PAPER_VOXELS = 200**3
 CPU_ITERATIONS = (300, 200, 100)  # lower levels, coarsest first
 CPU_FINEST = 50
-CPU_VOXELS = 300_000  # a network's iteration at the finest level then takes one to two seconds on two cores
-CPU_VOXELS_DESCENT = 1_000_000  # where the finest grid is left to the descent without network
+CPU_VOXELS = 400_000  # a network's iteration at the finest level then takes one to two seconds on two cores
+CPU_VOXELS_DESCENT = 1_200_000  # where the finest grid is left to the descent without network
 CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
 ROUNDING = 0.25  # mm
 
@@ -34,11 +35,13 @@ def voxel_limit(config: Config, device: str) -> int:
     return CPU_VOXELS_DEFORMABLE if config.deformable else CPU_VOXELS
 
 
-def spacing_for(config: Config, device: str, box_mm: tuple[float, float, float], native_mm: float) -> float:
-    """Isotropic working spacing, mm: the user's; else the image's own finest, or coarser so that the body's box holds
-    no more voxels than the device's limit, rounded up to a quarter of a millimetre.
+def spacing_for(config: Config, device: str, voxels_at: Callable[[float], int], native_mm: float) -> float:
+    """Isotropic working spacing, mm: the user's; else the image's own finest, or coarser so that the grid holds no
+    more voxels than the device's limit, in quarters of a millimetre. `voxels_at` counts the grid's for a spacing.
     """
     if config.spacing is not None:
         return config.spacing
-    fitting = (math.prod(box_mm) / voxel_limit(config, device)) ** (1 / 3)
-    return math.ceil(max(native_mm, fitting) / ROUNDING) * ROUNDING
+    spacing = math.ceil(native_mm / ROUNDING) * ROUNDING
+    while voxels_at(spacing) > voxel_limit(config, device):
+        spacing += ROUNDING
+    return spacing

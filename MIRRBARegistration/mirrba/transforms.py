@@ -79,22 +79,50 @@ def inverse_displacement(displacement: Array) -> Array:
 
 
 def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
-    """The inverse of any transform, as a displacement field on `grid` (moving space). Linear ones invert exactly."""
+    """The inverse of any transform: linear ones exactly, displacement fields on their own grid, a composite part by
+    part. Any other (a B-spline) is sampled on `grid`, which must cover its support.
+    """
+    transform = transform.Downcast()
     if transform.IsLinear():
         return transform.GetInverse()
-    sampled = sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, list(grid.size), list(grid.origin), list(grid.spacing), list(grid.direction)
-    )
-    voxels = sitk.GetArrayFromImage(sampled) @ np.linalg.inv(grid.matrix).T
-    return from_voxels(inverse_displacement(voxels), grid)
+    if isinstance(transform, sitk.CompositeTransform):
+        # ITK applies the last part first, so the inverse starts with the first.
+        inverse = sitk.Transform(3, sitk.sitkIdentity)
+        for k in range(transform.GetNumberOfTransforms()):
+            inverse = then(inverse, inverse_on(transform.GetNthTransform(k), grid))
+        return inverse
+    if isinstance(transform, sitk.DisplacementFieldTransform):
+        field = transform.GetDisplacementField()
+        grid = Geometry.from_image(field)
+    else:
+        field = sitk.TransformToDisplacementField(
+            transform,
+            sitk.sitkVectorFloat64,
+            list(grid.size),
+            list(grid.origin),
+            list(grid.spacing),
+            list(grid.direction),
+        )
+    extended, larger = tapered(sitk.GetArrayFromImage(field) @ np.linalg.inv(grid.matrix).T, grid)
+    return from_voxels(inverse_displacement(extended), larger)
 
 
 def read_transform(path: str | Path) -> sitk.Transform:
     """A 3-D transform (fixed→moving points, LPS mm) from a file ITK reads. Raises InputError."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such transform file; check the path.")
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError:
         raise InputError(f"{path}: cannot be read as a transform; give an ITK file such as .h5 or .tfm.") from None
     if transform.GetDimension() != 3:
         raise InputError(f"{path}: is a {transform.GetDimension()}-D transform; give a 3-D one.")
+    if transform.IsLinear() and not _keeps_orientation(transform):
+        raise InputError(f"{path}: flattens or mirrors space, so no registration can start from it; give another.")
     return transform
+
+
+def _keeps_orientation(transform: sitk.Transform) -> bool:
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    axes = [np.array(transform.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()]
+    return bool(np.linalg.det(axes) > 1e-3)

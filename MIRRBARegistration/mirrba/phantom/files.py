@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from ..errors import InputError
 from ..geometry import Geometry
 from ..segments import Segment, Segmentation
 from .lesions import Lesion
@@ -51,6 +52,8 @@ def write_pair(pair: Pair, folder: str | Path) -> None:
     phantom.json.
     """
     place = Path(folder)
+    if (place / "fixed.nii.gz").exists() and not (place / "phantom.json").exists():
+        raise InputError(f"{place}: holds volumes that are no phantom's; choose another folder.")
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".phantom-", dir=place) as name:
         aside = Path(name)
