@@ -140,6 +140,16 @@ def test_presets_and_devices_are_listed():
     assert "cpu" in mirrba("devices").stdout
 
 
+def test_a_reader_that_leaves_early_is_no_error():
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "mirrba", "presets"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )  # fmt: skip
+    listing.stdout.close()
+    assert listing.stderr.read() == b""
+    listing.wait(60)
+
+
 def test_phantom_makes_a_pair(tmp_path):
     done = mirrba("phantom", "-o", tmp_path / "pair", "--spacing", "16", "--seed", "4")
     assert done.returncode == 0, done.stderr

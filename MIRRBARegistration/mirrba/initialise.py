@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import transforms
-from .errors import InputError, MirrbaError
+from .errors import MirrbaError
 from .geometry import Geometry
 from .images import Prepared
 
@@ -42,8 +42,6 @@ def _centred(fixed: Prepared, moving: Prepared) -> sitk.Transform:
 def _centre(prepared: Prepared) -> tuple[float, float, float]:
     """The body's centre, LPS mm."""
     indices = np.argwhere(sitk.GetArrayViewFromImage(prepared.body) > 0)
-    if len(indices) == 0:
-        raise InputError("No body was found in one of the volumes; is it a whole-body PET?")
     return Geometry.from_image(prepared.body).point([float(n) for n in indices.mean(0)[::-1]])
 
 
