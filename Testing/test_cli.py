@@ -191,6 +191,7 @@ def labels_elsewhere(path):
     [
         (lambda f, m, s, t: [t / "missing.nii.gz", m], "there is no such file; check the path."),
         (lambda f, m, s, t: [flat(t / "flat.nii.gz"), m], "has 2 dimensions; give a single 3-D volume."),
+        (lambda f, m, s, t: [f, s], "is a segmentation; give the PET here"),
         (lambda f, m, s, t: [f, m, "--moving-seg", empty_labels(t / "e.nii.gz")], "the segmentation is empty; "),
         (lambda f, m, s, t: [f, m, "--moving-seg", labels_elsewhere(t / "l.nii.gz")], "lies outside of the moving"),
         (lambda f, m, s, t: [f, m, "--moving-seg", t / "no.nrrd"], "there is no such segmentation file"),

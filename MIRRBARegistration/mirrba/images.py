@@ -46,6 +46,8 @@ def read_volume(path: str | Path) -> sitk.Image:
         image = reader.Execute()
     except RuntimeError:
         raise InputError(f"{path}: cannot be read as an image; give a file such as .nii.gz, .nrrd or .mha.") from None
+    if any(key.startswith("Segment") for key in image.GetMetaDataKeys()):
+        raise InputError(f"{path}: is a segmentation; give the PET here and the segmentation with its own option.")
     return check_volume(image, str(path))
 
 
