@@ -1,9 +1,11 @@
 """register() on pairs whose deformation is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from mirrba import Cancelled, InputError, metrics, register
+from mirrba import Cancelled, InputError, metrics, progress, register
 from mirrba.geometry import Geometry
 from mirrba.presets import PRESETS, resolve
 from mirrba.segments import read_segmentation
@@ -246,6 +248,91 @@ def test_a_run_stops_when_asked(pair):
     with pytest.raises(Cancelled):
         register(*pair, FAST, on_progress=seen.append, should_stop=lambda: len(seen) >= 2)
     assert len(seen) == 2
+
+
+SHORT = resolve("fast", device="cpu", start="20,10", finish="5,5")
+WITH_START = resolve("mirrba-depth-2", device="cpu", spacing=16, init="affine", start="20,10", iterations="4,3")
+
+
+@pytest.fixture
+def every_preview(monkeypatch):
+    monkeypatch.setattr(progress, "PREVIEW_INTERVAL", 0.0)
+
+
+@pytest.mark.parametrize("config", [SHORT, WITH_START])
+def test_the_last_preview_is_the_result_on_the_working_grid(pair, every_preview, config):
+    """At 12 mm the pair is not smoothed for the working grid; it is resampled once here, twice in the preview."""
+    previews = []
+    registration = register(*pair, dataclasses.replace(config, spacing=12.0), on_preview=previews.append)
+    grid = Geometry.from_image(previews[-1])
+    assert list(grid.size) == registration.provenance["grid"]
+    assert {image.GetPixelID() for image in previews} == {sitk.sitkFloat32}
+    assert {Geometry.from_image(image) for image in previews} == {grid}
+    expected = sitk.GetArrayFromImage(grid.resample(pair[1], registration.transform))
+    body = sitk.GetArrayFromImage(grid.resample(registration.fixed.image(registration.body.astype(np.uint8)))) > 0
+
+    def error(image) -> float:
+        return float(np.abs(sitk.GetArrayFromImage(image) - expected)[body].mean() / expected[body].mean())
+
+    assert error(previews[-1]) < 0.08
+    assert error(previews[-1]) < 0.5 * error(previews[0])
+
+
+def test_previews_change_nothing(pair, every_preview):
+    fields = [
+        sitk.GetArrayFromImage(_field(register(*pair, WITH_START, on_preview=on_preview)))
+        for on_preview in (None, lambda image: None)
+    ]
+    assert fields[0].tobytes() == fields[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def untouched(pair):
+    """Kept before the first iteration."""
+    return register(*pair, SHORT, should_keep=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("config", "stage"),
+    [
+        (SHORT, "start 1 of 2"),
+        (SHORT, "finish 1 of 2"),
+        (WITH_START, "start 2 of 2"),
+        (WITH_START, "level 1 of 2"),
+        (WITH_START, "level 2 of 2"),
+    ],
+)
+def test_what_has_been_found_so_far_is_kept(pair, pair_folder, untouched, config, stage):
+    events, asked = [], []
+
+    def should_keep() -> bool:
+        if events[-1].stage == stage:
+            asked.append(1)
+        return len(asked) > 2
+
+    registration = register(*pair, config, on_progress=events.append, should_keep=should_keep)
+    assert registration.provenance["stopped_early"] is True
+    assert registration.history[-1]["stage"] == stage
+    assert len(registration.history[-1]["loss"]) <= 3
+    assert metrics.evaluate(jacobian=registration.jacobian())["folding_fraction"] == 0
+    landmarks = metrics.read_landmarks(pair_folder / "landmarks.csv")
+    before = metrics.landmark_error_mm(untouched.transform, landmarks)
+    assert metrics.landmark_error_mm(registration.transform, landmarks) < before
+    points = body_points(registration)
+    back = mapped(registration.inverse(), mapped(registration.transform, points))
+    assert np.linalg.norm(back - points, axis=1).max() < 0.5 * 12
+
+
+def test_kept_before_the_first_iteration_the_initial_transform_is_the_result(pair, pair_folder, result, untouched):
+    assert (result.provenance["stopped_early"], untouched.provenance["stopped_early"]) == (False, True)
+    assert untouched.history == []
+    points = body_points(result)
+    none = register(*pair, resolve("mirrba", device="cpu", spacing=12), should_keep=lambda: True)
+    np.testing.assert_allclose(mapped(none.transform, points), points, atol=1e-6)
+    path = pair_folder / "true_transform.h5"
+    given = register(*pair, resolve("fast", device="cpu", init=str(path)), should_keep=lambda: True)
+    truth = sitk.ReadTransform(str(path))
+    np.testing.assert_allclose(mapped(given.transform, points), mapped(truth, points), atol=1e-6)
 
 
 def test_bad_volumes_are_refused_by_their_role(pair):

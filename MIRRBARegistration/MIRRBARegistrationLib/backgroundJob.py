@@ -1,6 +1,7 @@
 """One child process: started, listened to from a thread, its events delivered on the caller's thread, and stopped.
 
-The protocol (JSON Lines on stdout, `cancel` or end of file on stdin) is docs/architecture.md, "The child process".
+The protocol (JSON Lines on stdout; `keep`, `cancel` or end of file on stdin) is docs/architecture.md, "The child
+process".
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class JobState(enum.Enum):
     IDLE = "idle"
     STARTING = "starting"
     RUNNING = "running"
+    KEEPING = "keeping"
+    """It was asked to end early with what it has found, and has not ended yet."""
     IMPORTING = "importing"
     CANCELLING = "cancelling"
     DONE = "done"
@@ -114,9 +117,9 @@ def workerEnvironment() -> dict[str, str]:
 class BackgroundJob:
     """One run of `python -m mirrba.worker JOB_DIR`.
 
-    Nothing happens on the caller's thread except inside `start`, `poll`, `wait`, `cancel` and `close`: a Qt timer or
-    a loop calls `poll`, which calls `onEvent` for progress and warnings, and `importResults` once the child has ended
-    well. The job is done when that returned, and failed when it raised RegistrationError.
+    Nothing happens on the caller's thread except inside `start`, `poll`, `wait`, `keep`, `cancel` and `close`: a Qt
+    timer or a loop calls `poll`, which calls `onEvent` for progress, warnings and previews, and `importResults` once
+    the child has ended well. The job is done when that returned, and failed when it raised RegistrationError.
     """
 
     def __init__(
@@ -186,14 +189,17 @@ class BackgroundJob:
 
     def cancel(self) -> None:
         """Ask the child to stop, and let `poll` kill it if it has not done so after the grace time."""
-        if self._process is None or self.state not in (JobState.STARTING, JobState.RUNNING):
+        if self._process is None or self.state not in (JobState.STARTING, JobState.RUNNING, JobState.KEEPING):
             return
         self.state = JobState.CANCELLING
         self._killAfterGrace()
-        # a child that has just ended has closed its end of the pipe: poll will see that
-        with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(b"cancel\n")
-            self._process.stdin.flush()
+        self._ask("cancel")
+
+    def keep(self) -> None:
+        """Ask a running child to end early with what it has found. It is not hurried: writing may take long."""
+        if self.state is JobState.RUNNING:
+            self.state = JobState.KEEPING
+            self._ask("keep")
 
     def close(self) -> None:
         """Kill the child if it still runs. A job that was not over becomes cancelled."""
@@ -211,6 +217,12 @@ class BackgroundJob:
                 return log.read().decode("utf-8", errors="replace")
         except OSError:
             return ""
+
+    def _ask(self, word: str) -> None:
+        # a child that has just ended has closed its end of the pipe: poll will see that
+        with contextlib.suppress(OSError, ValueError):
+            self._process.stdin.write(f"{word}\n".encode())
+            self._process.stdin.flush()
 
     def _killAfterGrace(self) -> None:
         if self._killAt is None:
@@ -235,7 +247,8 @@ class BackgroundJob:
             self._killAfterGrace()
         if self.state is JobState.STARTING:
             self.state = JobState.RUNNING
-        if self.state is JobState.RUNNING and event["event"] in ("progress", "warning"):
+        isListened = self.state in (JobState.RUNNING, JobState.KEEPING)
+        if isListened and event["event"] in ("progress", "warning", "preview"):
             self._onEvent(event)
 
     def _conclude(self, exitCode: int) -> None:

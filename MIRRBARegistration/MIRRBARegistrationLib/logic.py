@@ -86,10 +86,15 @@ class MIRRBARegistrationLogic:
         onProgress: OnProgress | None = None,
         onFinished: Callable[[dict[str, Any]], None] | None = None,
         onFailed: Callable[[RegistrationError], None] | None = None,
+        onPreview: Callable[[Any], None] | None = None,
         keepJobFolder: bool = False,
     ) -> RegistrationJob:
-        """Start and return at once. Call `poll()` of the handle regularly: it calls back, on the caller's thread."""
-        given = {"onProgress": onProgress, "onFinished": onFinished, "onFailed": onFailed}
+        """Start and return at once. Call `poll()` of the handle regularly: it calls back, on the caller's thread.
+
+        `onPreview` gets, every few seconds, a scalar volume node that is in no scene: the moving volume as it is warped
+        so far, on the engine's working grid. The handle's `keep()` ends the run early with what it has found.
+        """
+        given = {"onProgress": onProgress, "onFinished": onFinished, "onFailed": onFailed, "onPreview": onPreview}
         job = RegistrationJob(
             Inputs(fixedVolume, movingVolume, movingSegmentation, fixedSegmentation, initialTransform, segmentIDs),
             Outputs(outputTransform, outputVolume, outputSegmentation),

@@ -61,15 +61,16 @@ class Outputs:
 
 @dataclass
 class Callbacks:
-    """Called on the thread that polls."""
+    """Called on the thread that polls. `onPreview` gets the moving volume as warped so far, a node in no scene."""
 
     onProgress: Callable[[Event], None] = field(default=lambda event: None)
     onFinished: Callable[[dict[str, Any]], None] = field(default=lambda metrics: None)
     onFailed: Callable[[RegistrationError], None] = field(default=lambda error: None)
+    onPreview: Callable[[Any], None] | None = None
 
 
 class RegistrationJob:
-    """The handle of a running registration: poll it, cancel it, or wait for it.
+    """The handle of a running registration: poll it, keep what it has found, cancel it, or wait for it.
 
     Raises InputError from the constructor if the nodes cannot be registered; every later failure goes to `onFailed`
     and stays in `error`. A cancelled run ends with RegistrationCancelled there.
@@ -84,7 +85,7 @@ class RegistrationJob:
         keepJobFolder: bool = False,
         startProcess: StartProcess = startProcess,
     ) -> None:
-        _check(inputs, outputs)
+        checkRequest(inputs, outputs)
         self.inputs = inputs
         self.outputs = outputs
         self.metrics: dict[str, Any] | None = None
@@ -92,19 +93,18 @@ class RegistrationJob:
         self.logText = ""
         self._callbacks = callbacks or Callbacks()
         self._told = False
+        self._previewFile: str | None = None
         self.jobFolder = _makeJobFolder()
         # it holds patient data: it goes with this object, or with the application, unless asked for
         self._removeJobFolder = weakref.finalize(self, shutil.rmtree, self.jobFolder, ignore_errors=True)
         try:
-            _exportInputs(inputs, self.jobFolder, config)
+            _exportInputs(inputs, self.jobFolder, config, self._callbacks.onPreview is not None)
         except BaseException:
             self._removeJobFolder()
             raise
         if keepJobFolder:
             self._removeJobFolder.detach()
-        self._job = BackgroundJob(
-            self.jobFolder, self._importResults, self._callbacks.onProgress, startProcess=startProcess
-        )
+        self._job = BackgroundJob(self.jobFolder, self._importResults, self._hear, startProcess=startProcess)
 
     @property
     def state(self) -> JobState:
@@ -118,12 +118,24 @@ class RegistrationJob:
         state = self._job.poll()
         if state.isFinal:
             self._conclude(state)
+        else:
+            self._showPreview()
         return state
 
     def wait(self, onIdle: Callable[[], None] | None = None) -> JobState:
         """Poll until the run is over; `onIdle` keeps an application alive meanwhile."""
-        self._job.wait(onIdle=onIdle)
+
+        def idle() -> None:
+            self._showPreview()
+            if onIdle:
+                onIdle()
+
+        self._job.wait(onIdle=idle)
         return self.poll()
+
+    def keep(self) -> None:
+        """End early: the results are those of what has been found so far."""
+        self._job.keep()
 
     def cancel(self) -> None:
         self._job.cancel()
@@ -133,6 +145,23 @@ class RegistrationJob:
         self._told = True
         self._job.close()
         self._removeJobFolder()
+
+    def _hear(self, event: Event) -> None:
+        if event["event"] == "preview":
+            self._previewFile = str(event.get("file"))  # of several, the newest counts
+        else:
+            self._callbacks.onProgress(event)
+
+    def _showPreview(self) -> None:
+        """Hand over the newest preview, if there is one that has not been."""
+        file, self._previewFile = self._previewFile, None
+        if file is None or self._callbacks.onPreview is None:
+            return
+        try:
+            preview = nodes.readVolume(self.jobFolder / file)
+        except RegistrationError:
+            return  # a newer one has taken its place
+        self._callbacks.onPreview(preview)
 
     def _conclude(self, state: JobState) -> None:
         if self._told:
@@ -179,7 +208,8 @@ class RegistrationJob:
         self.metrics = metrics
 
 
-def _check(inputs: Inputs, outputs: Outputs) -> None:
+def checkRequest(inputs: Inputs, outputs: Outputs) -> None:
+    """Raises InputError where the nodes cannot be registered; settles that without segments none come out."""
     for name, node in (("fixed", inputs.fixedVolume), ("moving", inputs.movingVolume)):
         if node is None or node.GetClassName() != "vtkMRMLScalarVolumeNode":
             raise InputError(f"Select a {name} PET: a scalar volume is needed.")
@@ -248,7 +278,7 @@ def _makeJobFolder() -> Path:
     return Path(tempfile.mkdtemp(prefix="mirrba-", dir=application.temporaryPath if application else None))
 
 
-def _exportInputs(inputs: Inputs, folder: Path, config: dict[str, Any]) -> None:
+def _exportInputs(inputs: Inputs, folder: Path, config: dict[str, Any], preview: bool) -> None:
     """Write the nodes and job.json (docs/architecture.md, "The job folder")."""
     files: dict[str, str | None] = {"fixed": "fixed.nrrd", "moving": "moving.nrrd"}
     nodes.exportVolume(inputs.fixedVolume, folder / "fixed.nrrd")
@@ -266,6 +296,8 @@ def _exportInputs(inputs: Inputs, folder: Path, config: dict[str, Any]) -> None:
         files["initial_transform"] = "initial_transform.h5"
         nodes.exportTransform(inputs.initialTransform, folder / "initial_transform.h5", inputs.fixedVolume)
     job = {"schema": SCHEMA, "task": "register", **files, "config": config}
+    if preview:
+        job["preview"] = True
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
 
 

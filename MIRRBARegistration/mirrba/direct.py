@@ -73,19 +73,23 @@ def descend(
 ) -> Tensor:
     """From `displacement` (unit coordinates) to the one that brings `moving` onto `fixed` best, on `fixed`'s grid.
 
-    `iterations` coarsest level first; `part` names the stages as in `stages`.
+    `iterations` coarsest level first; `part` names the stages as in `stages`. Where `progress` says that the present
+    state is kept, it is brought to the full grid, and the levels left are skipped.
     """
     count = len(iterations)
     images, weights = levels_of(fixed, count), levels_of(weight, count)
     seen = Moving(levels_of(moving, count))
     for level in range(count):
+        if progress.kept():
+            break
         progress.begin(stage_name(part, level, count))
         similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
         displacement = fields.resize(displacement, fields.shape_of(images[level]))
         warp = partial(seen.warp, level)
         displacement = _descend_level(similarity, warp, displacement, iterations[level], progress)
+        progress.preview(displacement.detach)
     progress.close()
-    return displacement
+    return fields.resize(displacement, fields.shape_of(fixed))
 
 
 def _descend_level(
@@ -107,6 +111,9 @@ def _descend_level(
             best, lowest, stuck = displacement.detach(), value, 0
         else:
             stuck += 1
+        if progress.kept():
+            break
+        progress.preview(best.detach)
         if stuck == PATIENCE:
             displacement, step, stuck = best, step / 2, 0
             if step < LEAST_STEP:

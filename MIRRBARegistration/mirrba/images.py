@@ -175,18 +175,24 @@ def working_grid(box: Geometry, spacing: float, multiple: int) -> Geometry:
 def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, grid: Geometry) -> WorkingPair:
     """Both volumes on one isotropic grid, `transform` (fixed→moving) applied to the moving one.
 
-    Outside its own field of view a volume counts as air, with weight 0. Images finer than the grid are smoothed first,
-    so that sampling does not alias.
+    Outside its own field of view a volume counts as air, with weight 0.
     """
-    spacing = grid.spacing[0]
     images = []
     weight = np.ones(grid.shape, np.float32)
     for prepared, mapping in ((fixed, None), (moving, transform)):
-        images.append(_resampled(_smoothed(prepared.image, spacing), grid, mapping, sitk.sitkLinear))
+        images.append(sampled(prepared.image, grid, mapping))
         scanned = _resampled(prepared.image * 0 + 1, grid, mapping, sitk.sitkNearestNeighbor) > 0
         weight *= ndimage.binary_erosion(scanned, iterations=FACE)
     body = _resampled(fixed.body, grid, None, sitk.sitkNearestNeighbor) > 0
     return WorkingPair(grid, images[0], images[1], weight, body)
+
+
+def sampled(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None) -> Floats:
+    """`image` on an isotropic grid through `transform`, 0 outside of it, `[z, y, x]`.
+
+    An image finer than the grid is smoothed first, so that sampling does not alias.
+    """
+    return _resampled(_smoothed(image, grid.spacing[0]), grid, transform, sitk.sitkLinear)
 
 
 def _smoothed(image: sitk.Image, spacing: float) -> sitk.Image:

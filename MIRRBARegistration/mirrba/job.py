@@ -14,7 +14,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ OUTPUTS = (
 )
 
 Tell = Callable[[dict[str, Any]], None]
-ShouldStop = Callable[[], bool]
+Asked = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,12 @@ class Job:
     moving_segmentation: Path | None
     fixed_segmentation: Path | None
     config: Config
+    previews: Path | None = None
+    """The folder that previews are written to; None for no previews."""
 
 
 _FILES = ("fixed", "moving", "moving_segmentation", "fixed_segmentation", "initial_transform")
-_KEYS = {"schema", "task", "config", *_FILES}
+_KEYS = {"schema", "task", "config", "preview", *_FILES}
 
 
 def read_job(folder: Path) -> Job:
@@ -86,7 +88,16 @@ def read_job(folder: Path) -> Job:
     config = resolve(**settings)
     if files["initial_transform"] is not None:
         config = replace(config, init=str(files["initial_transform"]))
-    return Job(files["fixed"], files["moving"], files["moving_segmentation"], files["fixed_segmentation"], config)
+    if not isinstance(content.get("preview", False), bool):
+        raise InputError(f"{path}: has a 'preview' that is neither true nor false; write the job again.")
+    return Job(
+        files["fixed"],
+        files["moving"],
+        files["moving_segmentation"],
+        files["fixed_segmentation"],
+        config,
+        folder if content.get("preview") else None,
+    )
 
 
 def _inside(folder: Path, name: str, value: object) -> Path | None:
@@ -98,8 +109,11 @@ def _inside(folder: Path, name: str, value: object) -> Path | None:
     return folder / value
 
 
-def run(job: Job, output: Path, tell: Tell, should_stop: ShouldStop) -> dict[str, Any]:
-    """Register, write everything into `output`, return the metrics. `tell` gets the progress and warning events."""
+def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Asked = lambda: False) -> dict[str, Any]:
+    """Register, write everything into `output`, return the metrics.
+
+    `tell` gets the progress, warning and preview events; the other two are as in `register`.
+    """
     prepare_output(output)
     _keep_inputs(job, output)
     from . import registration
@@ -120,10 +134,48 @@ def run(job: Job, output: Path, tell: Tell, should_stop: ShouldStop) -> dict[str
             last.update(event.as_dict())
             tell({"event": "progress", **event.as_dict()})
 
-        result = registration.register(fixed, moving, job.config, on_progress, should_stop)
+        on_preview = None if job.previews is None else Previews(job.previews, tell, last).write
+        result = registration.register(fixed, moving, job.config, on_progress, should_stop, on_preview, should_keep)
         writing = {"stage": FINISH, "iteration": 0, "loss": None, "terms": {}, "fraction": 1.0, "remaining": None}
         tell({"event": "progress", **last, **writing})
         return _write(job, result, fixed, moving, segmentations[0], segmentations[1], output)
+
+
+class Previews:
+    """Preview files, each written whole and announced; the newest two stay, so that a reader has time for one.
+
+    `progress`: the latest progress event, which says where the run is.
+    """
+
+    def __init__(self, folder: Path, tell: Tell, progress: dict[str, Any]) -> None:
+        self._folder, self._tell, self._progress = folder, tell, progress
+        self._count = 0
+        self._warned = False
+
+    def write(self, image: sitk.Image) -> None:
+        """A preview is never worth a run: one that cannot be written is left out, with a warning the first time."""
+        import SimpleITK as sitk
+
+        name = f"preview-{self._count + 1}.nrrd"
+        aside = self._folder / f".{name}"
+        try:
+            sitk.WriteImage(image, str(aside), useCompression=False)
+            os.replace(aside, self._folder / name)
+        except (OSError, RuntimeError):  # the latter is ITK's
+            self._warn()
+            with suppress(OSError):
+                aside.unlink()
+            return
+        self._count += 1
+        self._tell({"event": "preview", "file": name, **{key: self._progress[key] for key in ("stage", "level")}})
+        with suppress(OSError):  # there are no such files at first
+            (self._folder / f"preview-{self._count - 2}.nrrd").unlink()
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            message = "A preview could not be written to the job folder (is the disk full?); the registration goes on."
+            self._tell({"event": "warning", "message": message})
 
 
 def prepare_output(output: Path) -> None:

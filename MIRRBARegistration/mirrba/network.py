@@ -82,11 +82,13 @@ class Moving:
         self.start = None if start is None else [fields.resize(start, fields.shape_of(image)) for image in levels]
         self.levels = levels
 
+    def through_start(self, level: int, displacement: Tensor) -> Tensor:
+        """The displacement of p → start(p + u(p)) on the level's grid."""
+        return displacement if self.start is None else fields.compose(self.start[level], displacement)
+
     def warp(self, level: int, displacement: Tensor) -> Tensor:
         """The level's image at start(p + u(p)): one interpolation of the intensities, whatever the start."""
-        if self.start is not None:
-            displacement = fields.compose(self.start[level], displacement)
-        return fields.warp(self.levels[level], displacement)
+        return fields.warp(self.levels[level], self.through_start(level, displacement))
 
 
 class State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -50,7 +51,8 @@ def optimize(
     """The displacement (unit coordinates, `[1, 3, z, y, x]`) that brings `moving` onto `fixed`, start included.
 
     Images and weight `[1, 1, z, y, x]` on one grid whose sides divide by 2^depth; `start` a displacement on it.
-    `iterations` per level, coarsest first. `mixed`: convolutions in bfloat16.
+    `iterations` per level, coarsest first. `mixed`: convolutions in bfloat16. Where `progress` says that the present
+    state is kept, it is brought to the full grid, and the levels left are skipped.
     """
     torch.manual_seed(config.seed)
     shape = fields.shape_of(fixed)
@@ -63,9 +65,12 @@ def optimize(
         model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     state: State | None = None
     for level in range(levels_run(config)):
+        if progress.kept():
+            break
         progress.begin(stage_name(level, config))
         similarity = losses.MultiResolutionNCC(images[level], level + 1, weights[level])
         state = _optimize_level(model, level, images, seen, similarity, config, iterations[level], progress)
+        progress.preview(partial(_displacement, state, level, seen))
     progress.close()
     if state is None:
         displacement = fields.zeros(shape, fixed.device)
@@ -103,10 +108,18 @@ def _optimize_level(
         loss.backward()
         optimizer.step()
         progress.step(iteration, loss.detach(), {name: term.detach() for name, term in terms.items()})
+        if progress.kept():
+            break
+        progress.preview(partial(moving.through_start, level, displacement))
     with torch.no_grad():
         result = _forward(model, level + 1, images, moving)
     assert result is not None
     return result.detach()
+
+
+def _displacement(state: State, level: int, moving: Moving) -> Tensor:
+    """What a level has found, start included, on the level's grid."""
+    return moving.through_start(level, fields.integrate(state.velocity))
 
 
 def _forward(model: Pyramid | FreeVelocity, count: int, images: Sequence[Tensor], moving: Moving) -> State | None:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and how it is asked to stop."""
+"""What a run tells and shows while it goes on, and how it is asked to stop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import Cancelled, MirrbaError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 INTERVAL = 0.25  # seconds between two events: reading the loss waits for the device
+PREVIEW_INTERVAL = 4.0  # seconds between two previews: each is a warp of the whole volume and a file
 
 
 class Number(Protocol):
@@ -52,17 +56,25 @@ class Event:
 
 @dataclass
 class Progress:
-    """Follows a list of stages; raises Cancelled from `step` as soon as `should_stop` says so."""
+    """Follows a list of stages; raises Cancelled from `step` as soon as `should_stop` says so.
+
+    `on_preview` is handed a function that gives the present displacement, `[1, 3, z, y, x]` in unit coordinates, on the
+    grid of whatever level runs.
+    """
 
     stages: list[Stage]
     on_progress: Callable[[Event], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    should_keep: Callable[[], bool] | None = None
+    on_preview: Callable[[Callable[[], Tensor]], None] | None = None
     plan: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
+    stopped_early: bool = False
     _stage: Stage | None = None
     _done: float = 0.0
     _started: float = field(default_factory=time.monotonic)
     _told: float = -math.inf
+    _shown: float = -math.inf
     _losses: list[Number] = field(default_factory=list)
 
     def begin(self, name: str) -> None:
@@ -81,6 +93,18 @@ class Progress:
     def check(self) -> None:
         if self.should_stop is not None and self.should_stop():
             raise Cancelled("The registration was cancelled; nothing was written.")
+
+    def kept(self) -> bool:
+        """Whether to end here with what has been found so far; once said, it stays."""
+        self.stopped_early = self.stopped_early or (self.should_keep is not None and self.should_keep())
+        return self.stopped_early
+
+    def preview(self, displacement: Callable[[], Tensor]) -> None:
+        """Offer the present displacement; it is computed only where a preview is wanted and due."""
+        if self.on_preview is None or time.monotonic() - self._shown < PREVIEW_INTERVAL:
+            return
+        self.on_preview(displacement)
+        self._shown = time.monotonic()  # after it, so that a slow disk does not slow the run
 
     def close(self) -> None:
         self._finish()

@@ -15,7 +15,7 @@ import torch
 from . import devices, direct, fields, optimize, schedule, transforms
 from .errors import OutOfMemory
 from .geometry import Geometry
-from .images import Floats, Mask, Prepared, WorkingPair, body_box, check_volume, working_grid, working_pair
+from .images import Floats, Mask, Prepared, WorkingPair, body_box, check_volume, sampled, working_grid, working_pair
 from .initialise import initial_transform
 from .metrics import jacobian_determinant
 from .presets import Config, resolve
@@ -68,19 +68,25 @@ def register(
     config: Config | None = None,
     on_progress: Callable[[Event], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    on_preview: Callable[[sitk.Image], None] | None = None,
+    should_keep: Callable[[], bool] | None = None,
 ) -> Registration:
     """Register `moving` (baseline) onto `fixed` (follow-up), both scalar 3-D PET volumes.
 
-    `on_progress` is told at most four times a second; `should_stop` is asked at every iteration. Raises InputError,
-    Cancelled, OutOfMemory, MirrbaError.
+    `on_progress` is told at most four times a second. `on_preview` gets the moving volume as it is warped at present,
+    float32 in its own intensities on the working grid, at most every four seconds. `should_stop` and `should_keep` are
+    asked at every iteration: the one ends the run with Cancelled, the other with what has been found so far (before
+    the first iteration: the initial transform) and `stopped_early` in the provenance. Raises InputError, Cancelled,
+    OutOfMemory, MirrbaError.
     """
     started = time.monotonic()
     config = config or resolve()
     device = devices.choose(config.device)
-    progress = Progress([Stage(PREPARE, 1, 0.0)], on_progress, should_stop)
+    progress = Progress([Stage(PREPARE, 1, 0.0)], on_progress, should_stop, should_keep)
     progress.begin(PREPARE)
     follow_up = Prepared.of(check_volume(fixed, "fixed volume"), "fixed volume")
-    baseline = Prepared.of(check_volume(moving, "moving volume"), "moving volume")
+    uptake = check_volume(moving, "moving volume")
+    baseline = Prepared.of(uptake, "moving volume")
     progress.check()
     initial = initial_transform(config.init, follow_up, baseline)
     progress.check()
@@ -92,6 +98,8 @@ def register(
     pair = working_pair(follow_up, baseline, initial, working_grid(box, spacing, multiple))
     iterations = schedule.iterations_for(config, device.type)
     progress.plan = _plan(config, device, pair.grid, iterations)
+    if on_preview is not None:
+        progress.on_preview = _previewer(_tensor(sampled(uptake, pair.grid, initial), device), pair.grid, on_preview)
     displacement = _optimised(pair, config, iterations, device, progress)
     extended, grid = transforms.tapered(transforms.voxel_field(displacement), pair.grid)
     transform = transforms.then(transforms.from_voxels(extended, grid), initial)
@@ -103,6 +111,7 @@ def register(
         "iterations": list(iterations[: optimize.levels_run(config)]),
         "bfloat16": devices.prefers_bfloat16(device),
         "plan": progress.plan,
+        "stopped_early": progress.stopped_early,
         "initial_transform": _described(initial),
         "seconds": round(time.monotonic() - started, 2),
         "peak_memory_mb": devices.peak_memory_mb(device),
@@ -162,6 +171,19 @@ def _optimised(
         if "allocate memory" in str(error):  # how PyTorch's CPU allocator says it
             raise _out_of_memory(pair.grid, device) from None
         raise
+
+
+def _previewer(
+    moving: torch.Tensor, grid: Geometry, on_preview: Callable[[sitk.Image], None]
+) -> Callable[[Callable[[], torch.Tensor]], None]:
+    """What makes a preview of a displacement: `moving` `[1, 1, z, y, x]`, on the working grid, warped by it."""
+
+    def show(displacement: Callable[[], torch.Tensor]) -> None:
+        with torch.no_grad():
+            warped = fields.warp(moving, fields.resize(displacement(), grid.shape))
+        on_preview(grid.image(warped[0, 0].cpu().numpy()))
+
+    return show
 
 
 def _out_of_memory(grid: Geometry, device: torch.device) -> OutOfMemory:

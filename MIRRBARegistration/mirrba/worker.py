@@ -36,7 +36,7 @@ class Channel:
         """A line a stage, and every warning, on stderr."""
         if event["event"] == "warning":
             print("warning:", event["message"], file=sys.stderr, flush=True)
-        elif event["stage"] != self._stage:
+        elif event["event"] == "progress" and event["stage"] != self._stage:
             if event["plan"] != self._plan:
                 self._plan = event["plan"]
                 print(self._plan, file=sys.stderr)
@@ -63,14 +63,20 @@ class Channel:
 
 
 class Stop:
-    """Set by a line `cancel` on stdin, by the end of stdin (the parent is gone), or by a termination signal."""
+    """Set by a line `cancel` on stdin, by the end of stdin (the parent is gone), or by a termination signal.
+
+    A line `keep` sets `kept` instead: the run then ends early and writes what it has found.
+    """
 
     def __init__(self, channel: Channel, output: Path) -> None:
         self._channel, self._output = channel, output
-        self._asked = threading.Event()
+        self._asked, self._keep = threading.Event(), threading.Event()
 
     def __call__(self) -> bool:
         return self._asked.is_set()
+
+    def kept(self) -> bool:
+        return self._keep.is_set()
 
     def watch(self, stdin: IO[str]) -> None:
         threading.Thread(target=self._read, args=(stdin,), daemon=True).start()
@@ -84,6 +90,8 @@ class Stop:
         for line in stdin:
             if line.strip() == "cancel":
                 break
+            if line.strip() == "keep":
+                self._keep.set()
         self.ask()
 
     def _leave(self) -> None:
@@ -104,7 +112,7 @@ def main(arguments: list[str]) -> int:
         folder = Path(arguments[0])
         stop = Stop(channel, folder / jobs.OUTPUT)
         stop.watch(sys.stdin)
-        metrics = jobs.run(jobs.read_job(folder), folder / jobs.OUTPUT, channel.tell, stop)
+        metrics = jobs.run(jobs.read_job(folder), folder / jobs.OUTPUT, channel.tell, stop, stop.kept)
         channel.end({"event": "done", "output": jobs.OUTPUT, "metrics": metrics})
         return 0
     except BaseException as error:
