@@ -73,7 +73,7 @@ def exportTransform(transformNode, path: Path, fixedVolume) -> None:
     else:
         copy.SetAndObserveTransformFromParent(fromWorld)
         if not all(_isKnownToITK(part) for part in _parts(fromWorld)):
-            copy = _sampledOver(fixedVolume, copy)
+            copy = sampledOver(fixedVolume, copy)
     _write(slicer.vtkMRMLTransformStorageNode(), copy, path, transformNode.GetName())
 
 
@@ -171,16 +171,16 @@ def _isKnownToITK(part) -> bool:
     return isBSpline and not part.GetInverseFlag() and part.GetBulkTransformMatrix() is None
 
 
-def _sampledOver(volumeNode, transformNode):
+def sampledOver(volumeNode, transformNode):
     """A transform node with the same transform as a displacement grid that covers the volume."""
     sampled = slicer.vtkMRMLTransformNode()
     logic = slicer.vtkSlicerTransformLogic()
     logic.SetMRMLScene(volumeNode.GetScene())
-    logic.ConvertToGridTransform(transformNode, _coarseGridOver(volumeNode), sampled)
+    logic.ConvertToGridTransform(transformNode, coarseGridOver(volumeNode), sampled)
     return sampled
 
 
-def _coarseGridOver(volumeNode):
+def coarseGridOver(volumeNode):
     """A volume without voxels over the given one, at most as fine as SAMPLED_TRANSFORM_SPACING_MM."""
     matrix = volumeToWorldMatrix(volumeNode)
     dimensions = []

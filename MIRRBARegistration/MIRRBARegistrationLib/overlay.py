@@ -7,25 +7,39 @@ import slicer
 
 _GREEN = "vtkMRMLColorTableNodeGreen"
 _MAGENTA = "vtkMRMLColorTableNodeMagenta"
+_INVERTED_GREY = "vtkMRMLColorTableNodeInvertedGrey"
 BACKGROUND_FRACTION = 0.02
 """Voxels below this share of the hottest tissue count as air and do not enter the window."""
 WINDOW_PERCENTILE = 95.0
 """The tissue uptake that is shown at full brightness."""
 
 
-def showOverlay(fixedVolume, foregroundVolume) -> None:
-    """Show both volumes in all slice views, linked.
+def showOverlay(fixedVolume, foregroundVolume, composites: list | None = None, opacity: float = 1.0) -> None:
+    """Show both volumes in the given slice views, or in all, linked. `opacity` is the foreground's, 0 to 1.
 
     Colours and windows of the two display nodes change; everything else stays.
     """
     _display(fixedVolume, _GREEN)
     _display(foregroundVolume, _MAGENTA)
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", fixedVolume.GetScene()):
-        composite.SetBackgroundVolumeID(fixedVolume.GetID())
-        composite.SetForegroundVolumeID(foregroundVolume.GetID())
-        composite.SetCompositing(slicer.vtkMRMLSliceCompositeNode.Add)
-        composite.SetForegroundOpacity(1.0)
+    if composites is None:
+        composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", fixedVolume.GetScene())
+    for composite in composites:
+        _setLayers(composite, fixedVolume, foregroundVolume, opacity, slicer.vtkMRMLSliceCompositeNode.Add)
         composite.SetLinkedControl(True)
+
+
+def showGrey(volumeNode, composite, foregroundVolume=None, opacity: float = 0.0) -> None:
+    """Show a PET as nuclear medicine prints it, black on white, and another one over it or not."""
+    for node in (volumeNode, foregroundVolume):
+        if node is not None:
+            _display(node, _INVERTED_GREY)
+    _setLayers(composite, volumeNode, foregroundVolume, opacity, slicer.vtkMRMLSliceCompositeNode.Alpha)
+
+
+def showMap(volumeNode, mapNode, composite, opacity: float) -> None:
+    """Show a PET in grey, and over it a map that keeps its own colours."""
+    _display(volumeNode, _INVERTED_GREY)
+    _setLayers(composite, volumeNode, mapNode, opacity, slicer.vtkMRMLSliceCompositeNode.Alpha)
 
 
 def petWindow(volumeNode) -> tuple[float, float]:
@@ -38,9 +52,19 @@ def petWindow(volumeNode) -> tuple[float, float]:
     return 0.0, float(np.percentile(tissue, WINDOW_PERCENTILE))
 
 
+def _setLayers(composite, background, foreground, opacity: float, compositing: int) -> None:
+    with slicer.util.NodeModify(composite):
+        composite.SetBackgroundVolumeID(background.GetID())
+        composite.SetForegroundVolumeID(foreground.GetID() if foreground is not None else None)
+        composite.SetCompositing(compositing)
+        composite.SetForegroundOpacity(opacity)
+
+
 def _display(volumeNode, colorNodeID: str) -> None:
     volumeNode.CreateDefaultDisplayNodes()
     display = volumeNode.GetDisplayNode()
+    if display.GetColorNodeID() == colorNodeID:
+        return  # a window that the user has chosen since stays
     lower, upper = petWindow(volumeNode)
     with slicer.util.NodeModify(display):
         display.SetAndObserveColorNodeID(colorNodeID)

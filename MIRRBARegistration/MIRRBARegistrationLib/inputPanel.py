@@ -1,0 +1,106 @@
+"""Which volumes and segments are registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import qt
+import slicer
+from slicer.util import VTKObservationMixin
+
+from . import guess
+
+
+class InputPanel(VTKObservationMixin):
+    def __init__(self, ui, onSampleData: Callable[[], None]) -> None:
+        VTKObservationMixin.__init__(self)
+        self._ui = ui
+        self._parameters = None
+        self._listed = None
+        self._isFilling = False
+        ui.swapButton.connect("clicked()", self.swap)
+        ui.sampleDataButton.connect("clicked()", onSampleData)
+        ui.segmentsList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
+
+    def setParameters(self, parameters) -> None:
+        self._parameters = parameters
+        self._listed = None
+        if parameters is None:
+            self.removeObservers()
+            self._fill([])
+
+    def update(self) -> None:
+        parameters = self._parameters
+        hasVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") is not None
+        self._ui.sampleDataButton.visible = not hasVolume
+        self._ui.swapButton.enabled = parameters.fixedVolume is not None or parameters.movingVolume is not None
+        self._listSegments(parameters.movingSegmentation)
+
+    def guess(self) -> None:
+        """Choose baseline and follow-up, where nothing is chosen yet and the scene leaves no doubt."""
+        parameters = self._parameters
+        if parameters is None or parameters.fixedVolume is not None or parameters.movingVolume is not None:
+            return
+        pair = guess.guessPair(slicer.mrmlScene)
+        if pair is None:
+            return
+        segmentations = list(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
+        with slicer.util.NodeModify(parameters.parameterNode):
+            parameters.fixedVolume, parameters.movingVolume = pair
+            parameters.fixedSegmentation = guess.segmentationOf(pair[0], segmentations)
+            parameters.movingSegmentation = guess.segmentationOf(pair[1], segmentations)
+
+    def swap(self) -> None:
+        """Fixed becomes moving and the reverse, with their segmentations."""
+        parameters = self._parameters
+        with slicer.util.NodeModify(parameters.parameterNode):
+            parameters.fixedVolume, parameters.movingVolume = parameters.movingVolume, parameters.fixedVolume
+            segmentations = parameters.movingSegmentation, parameters.fixedSegmentation
+            parameters.fixedSegmentation, parameters.movingSegmentation = segmentations
+            parameters.leftOutSegments = []
+
+    def _listSegments(self, segmentationNode) -> None:
+        """Fill the list again if the segmentation or its segments have changed."""
+        segmentation = segmentationNode.GetSegmentation() if segmentationNode is not None else None
+        segmentIDs = list(segmentation.GetSegmentIDs()) if segmentation is not None else []
+        segments = [(segmentID, segmentation.GetSegment(segmentID).GetName()) for segmentID in segmentIDs]
+        listed = (segmentationNode.GetID() if segmentationNode is not None else None, segments)
+        if listed == self._listed:
+            return
+        if self._listed is not None and self._listed[0] != listed[0]:
+            self._parameters.leftOutSegments = []  # identifiers of another segmentation mean nothing here
+        self._listed = listed
+        self._fill(segments)
+        self.removeObservers()
+        if segmentation is not None:
+            for event in (
+                slicer.vtkSegmentation.SegmentAdded,
+                slicer.vtkSegmentation.SegmentRemoved,
+                slicer.vtkSegmentation.SegmentModified,
+            ):
+                self.addObserver(segmentation, event, self._onSegmentsChanged)
+
+    def _fill(self, segments: list[tuple[str, str]]) -> None:
+        self._isFilling = True
+        self._ui.segmentsList.clear()
+        for segmentID, name in segments:
+            item = qt.QListWidgetItem(name)
+            item.setData(qt.Qt.UserRole, segmentID)
+            isLeftOut = segmentID in self._parameters.leftOutSegments
+            item.setCheckState(qt.Qt.Unchecked if isLeftOut else qt.Qt.Checked)
+            self._ui.segmentsList.addItem(item)
+        self._ui.segmentsList.visible = bool(segments)
+        self._ui.segmentsLabel.visible = bool(segments)
+        self._isFilling = False
+
+    def _onItemChanged(self, item) -> None:
+        if self._isFilling or self._parameters is None:
+            return
+        items = [self._ui.segmentsList.item(row) for row in range(self._ui.segmentsList.count)]
+        self._parameters.leftOutSegments = [
+            item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Unchecked
+        ]
+
+    def _onSegmentsChanged(self, caller, event) -> None:
+        if self._parameters is not None:
+            self.update()

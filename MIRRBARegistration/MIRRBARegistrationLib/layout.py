@@ -1,0 +1,111 @@
+"""The review layout: follow-up | baseline | overlay, one linked slice view each, optionally over the loss plot."""
+
+from __future__ import annotations
+
+import slicer
+
+FIXED, MOVING, OVERLAY = "MIRRBAFixed", "MIRRBAMoving", "MIRRBAOverlay"
+"""Layout names of the three slice views."""
+PLOT = "MIRRBALoss"
+VIEWS_LAYOUT, VIEWS_AND_PLOT_LAYOUT = 87201, 87202
+_VIEW_GROUP = 872
+"""A group of their own, so that linking leaves other views alone."""
+_SLICE_VIEW = """
+<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
+ <property name="orientation" action="default">Coronal</property>
+ <property name="viewlabel" action="default">{label}</property>
+ <property name="viewcolor" action="default">{color}</property>
+ <property name="viewgroup" action="default">{group}</property>
+</view></item>"""
+_LABELS = {FIXED: ("F", "#4AA84A"), MOVING: ("B", "#B44AB4"), OVERLAY: ("O", "#808080")}
+
+
+def showReviewLayout(withPlot: bool) -> None:
+    """Switch the application to the layout, and link the three views. Nothing happens without a layout manager."""
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return
+    layoutNode = manager.layoutLogic().GetLayoutNode()
+    for layoutID, description in ((VIEWS_LAYOUT, _views()), (VIEWS_AND_PLOT_LAYOUT, _viewsAndPlot())):
+        if not layoutNode.IsLayoutDescription(layoutID):
+            layoutNode.AddLayoutDescription(layoutID, description)
+    wanted = VIEWS_AND_PLOT_LAYOUT if withPlot else VIEWS_LAYOUT
+    if layoutNode.GetViewArrangement() != wanted:
+        layoutNode.SetViewArrangement(wanted)
+    for tag in (FIXED, MOVING, OVERLAY):
+        composite = compositeNode(tag)
+        if composite is not None:
+            composite.SetLinkedControl(True)
+
+
+def isShown() -> bool:
+    manager = slicer.app.layoutManager()
+    return manager is not None and manager.layoutLogic().GetLayoutNode().GetViewArrangement() in (
+        VIEWS_LAYOUT,
+        VIEWS_AND_PLOT_LAYOUT,
+    )
+
+
+def sliceNode(tag: str):
+    """The slice node of one of the three views, or None before the layout was first shown."""
+    return _byLayoutName("vtkMRMLSliceNode", tag)
+
+
+def compositeNode(tag: str):
+    """What says which volumes the view shows, or None before the layout was first shown."""
+    return _byLayoutName("vtkMRMLSliceCompositeNode", tag)
+
+
+def plotViewNode():
+    return _byLayoutName("vtkMRMLPlotViewNode", PLOT)
+
+
+def fitViews() -> None:
+    """Zoom the three views so that the whole follow-up is seen."""
+    manager = slicer.app.layoutManager()
+    for tag in (FIXED, MOVING, OVERLAY):
+        sliceWidget = manager.sliceWidget(tag) if manager is not None else None
+        if sliceWidget is not None:
+            sliceWidget.fitSliceToBackground()
+
+
+def setOrientation(orientation: str) -> None:
+    """Coronal, Sagittal or Axial, for all three views."""
+    for tag in (FIXED, MOVING, OVERLAY):
+        node = sliceNode(tag)
+        if node is not None and node.GetOrientation() != orientation:
+            node.SetOrientation(orientation)
+
+
+def jumpTo(position: tuple[float, float, float]) -> None:
+    """Bring every slice view to a point (RAS mm), and the crosshair with them."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        node.JumpSliceByCentering(*position)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairRAS(*position)
+        crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
+
+
+def _byLayoutName(className: str, tag: str):
+    nodes = slicer.util.getNodesByClass(className)
+    return next((node for node in nodes if node.GetLayoutName() == tag), None)
+
+
+def _views() -> str:
+    return f'<layout type="horizontal">{_sliceViews()}</layout>'
+
+
+def _viewsAndPlot() -> str:
+    plot = (
+        f'<item splitSize="250"><view class="vtkMRMLPlotViewNode" singletontag="{PLOT}">'
+        '<property name="viewlabel" action="default">L</property></view></item>'
+    )
+    return f'<layout type="vertical" split="true"><item splitSize="750">{_views()}</item>{plot}</layout>'
+
+
+def _sliceViews() -> str:
+    return "".join(
+        _SLICE_VIEW.format(tag=tag, label=label, color=color, group=_VIEW_GROUP)
+        for tag, (label, color) in _LABELS.items()
+    )

@@ -1,0 +1,120 @@
+"""The module's panel: its parts, and who tells whom."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
+
+from . import sampleData
+from .enginePanel import EnginePanel
+from .inputPanel import InputPanel
+from .methodPanel import MethodPanel
+from .propagatePanel import PropagatePanel
+from .results import addResult
+from .review import Review
+from .reviewPanel import ReviewPanel
+from .runPanel import RunPanel
+from .runQueue import Task, TaskState
+
+
+class Panel(VTKObservationMixin):
+    """Every choice is in the parameter node; when it changes, every part shows it anew."""
+
+    def __init__(self, ui, logic, requirementsPath: str) -> None:
+        VTKObservationMixin.__init__(self)
+        self.parameters = None
+        self._ui = ui
+        self._guiTag = None
+        self._isUpdating = False
+        review = Review()
+        self.input = InputPanel(ui, self._onSampleData)
+        self.method = MethodPanel(ui)
+        self.review = ReviewPanel(ui, review)
+        self.run = RunPanel(ui, logic.startProcess, review, self._onTask)
+        self.propagate = PropagatePanel(ui, self.run.start)
+        self.engine = EnginePanel(ui, requirementsPath, self._onEngineReady)
+        self._parts = (self.input, self.method, self.review, self.run, self.propagate)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onSceneChanged)
+        self._isUpdateDue = False
+
+    def setParameters(self, parameters) -> None:
+        """Show a scene's choices; None while the scene is closed: what runs is stopped, and nothing is loaded."""
+        if parameters is not None and self._isSame(parameters):
+            return
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
+            self.run.close()
+            self.review.close()
+        self.parameters = parameters
+        for part in self._parts:
+            part.setParameters(parameters)
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self._ui)
+            self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
+            self.input.guess()
+            self.update()
+
+    def update(self) -> None:
+        """Make every part show the parameter node."""
+        if self.parameters is None or self._isUpdating:
+            return
+        self._isUpdating = True
+        try:
+            self.input.update()
+            self.method.update()
+            self.run.update(self.engine.isReady)
+            self.propagate.update(self.engine.isReady and self.run.queue is None)
+            self.review.update()
+        finally:
+            self._isUpdating = False
+
+    def enter(self) -> None:
+        """The module is shown."""
+        self.engine.update()
+        self.review.enter()
+        self.update()
+
+    def exit(self) -> None:
+        """Another module is shown; what runs goes on."""
+        self.review.exit()
+
+    def close(self) -> None:
+        """The application ends, or the module is reloaded."""
+        self.setParameters(None)
+        self.method.close()
+        self.removeObservers()
+
+    def _isSame(self, parameters) -> bool:
+        return self.parameters is not None and self.parameters.parameterNode is parameters.parameterNode
+
+    def _onModified(self, caller, event) -> None:
+        self.update()
+
+    def _onSceneChanged(self, caller, event) -> None:
+        """Nodes come in many pieces: look once, when the application has time."""
+        if not self._isUpdateDue and self.parameters is not None:
+            self._isUpdateDue = True
+            qt.QTimer.singleShot(0, self._lookAgain)
+
+    def _lookAgain(self) -> None:
+        self._isUpdateDue = False
+        self.input.guess()
+        self.update()
+
+    def _onEngineReady(self) -> None:
+        self.method.findDevices()
+        self.update()
+
+    def _onSampleData(self) -> None:
+        sampleData.onSampleRequested()
+
+    def _onTask(self, task: Task) -> None:
+        if task.state is TaskState.DONE:
+            self.parameters.result = addResult(task.job)
+            self.method.rememberDuration(task.request.config, task.job.metrics["seconds"])
+            self.review.open()
+        self.propagate.showTask(task)

@@ -1,0 +1,99 @@
+"""All choices of the panel, saved with the scene."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class Initialisation(enum.Enum):
+    PRESET = "preset"
+    NONE = "none"
+    CENTRE = "centre"
+    RIGID = "rigid"
+    AFFINE = "affine"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {
+            Initialisation.PRESET: _("As the preset"),
+            Initialisation.NONE: _("None"),
+            Initialisation.CENTRE: _("Centre of mass"),
+            Initialisation.RIGID: _("Rigid"),
+            Initialisation.AFFINE: _("Affine"),
+        }[self]
+
+
+class Orientation(enum.Enum):
+    CORONAL = "Coronal"
+    SAGITTAL = "Sagittal"
+    AXIAL = "Axial"
+
+    def label(self) -> str:
+        return {
+            Orientation.CORONAL: _("Coronal"),
+            Orientation.SAGITTAL: _("Sagittal"),
+            Orientation.AXIAL: _("Axial"),
+        }[self]
+
+
+class OverlayMode(enum.Enum):
+    COLOURS = "colours"
+    CHECKERBOARD = "checkerboard"
+    FLICKER = "flicker"
+
+    def label(self) -> str:
+        return {
+            OverlayMode.COLOURS: _("Green and magenta"),
+            OverlayMode.CHECKERBOARD: _("Checkerboard"),
+            OverlayMode.FLICKER: _("Flicker"),
+        }[self]
+
+
+@parameterNodeWrapper
+class MIRRBARegistrationParameterNode:
+    """The texts of the advanced settings are empty where the preset decides.
+
+    preset and device are plain texts, without a Choice: a scene may come from a version or a computer that had others.
+    leftOutSegments holds identifiers of segments of movingSegmentation, so that segments added later are included.
+    """
+
+    fixedVolume: slicer.vtkMRMLScalarVolumeNode
+    movingVolume: slicer.vtkMRMLScalarVolumeNode
+    movingSegmentation: slicer.vtkMRMLSegmentationNode
+    leftOutSegments: list[str]
+    fixedSegmentation: slicer.vtkMRMLSegmentationNode
+    initialTransform: slicer.vtkMRMLTransformNode
+
+    createTransform: bool = True
+    createVolume: bool = True
+    createSegmentation: bool = True
+    outputTransform: slicer.vtkMRMLTransformNode
+    outputVolume: slicer.vtkMRMLScalarVolumeNode
+    outputSegmentation: slicer.vtkMRMLSegmentationNode
+
+    preset: str = "default"
+    device: str = "auto"
+    levels: str = ""
+    iterations: str = ""
+    smooth: str = ""
+    spacing: str = ""
+    initialisation: Initialisation = Initialisation.PRESET
+    seed: Annotated[int, WithinRange(0, 1_000_000)] = 0
+
+    livePreview: bool = True
+    showLossPlot: bool = False
+
+    result: slicer.vtkMRMLTableNode
+    orientation: Orientation = Orientation.CORONAL
+    overlayMode: OverlayMode = OverlayMode.COLOURS
+    blend: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
+    showBefore: bool = False
+    showGrid: bool = False
+    showJacobian: bool = False
+
+    followUps: list[slicer.vtkMRMLScalarVolumeNode]

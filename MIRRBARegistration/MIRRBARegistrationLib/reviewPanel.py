@@ -1,0 +1,192 @@
+"""Looking at a result: overlay, maps, and the table whose rows lead to the lesions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from . import layout
+from .results import RESULT_ATTRIBUTE, Result
+from .review import Review, View
+
+FLICKER_MSEC = 600
+_NEXT_KEY, _PREVIOUS_KEY, _SWITCH_KEY = "N", "P", "X"
+
+
+class ReviewPanel:
+    def __init__(self, ui, review: Review) -> None:
+        self._ui = ui
+        self._review = review
+        self._parameters = None
+        self._shown: tuple | None = None
+        self._result: Result | None = None
+        self._flickerOn = True
+        self._shortcuts: list = []
+        self._flickerTimer = qt.QTimer()
+        self._flickerTimer.setInterval(FLICKER_MSEC)
+        self._flickerTimer.connect("timeout()", self._onFlicker)
+        ui.resultSelector.addAttribute("vtkMRMLTableNode", RESULT_ATTRIBUTE, "1")
+        ui.beforeButton.connect("clicked()", lambda: self._setBefore(True))
+        ui.afterButton.connect("clicked()", lambda: self._setBefore(False))
+        ui.segmentsTable.connect("currentCellChanged(int,int,int,int)", self._onRow)
+        ui.previousButton.connect("clicked()", lambda: self.step(-1))
+        ui.nextButton.connect("clicked()", lambda: self.step(1))
+        ui.exportTableButton.connect("clicked()", self._onExportTable)
+        ui.exportPictureButton.connect("clicked()", self._onExportPicture)
+
+    def setParameters(self, parameters) -> None:
+        self._parameters = parameters
+        self._shown = None
+
+    def update(self) -> None:
+        """Show the chosen result as the controls say; nothing happens if it is shown already."""
+        parameters = self._parameters
+        self._ui.beforeButton.checked = parameters.showBefore
+        self._ui.afterButton.checked = not parameters.showBefore
+        result = Result(parameters.result) if parameters.result is not None else None
+        self._enable(result)
+        view = self._view()
+        shown = (parameters.result.GetID() if parameters.result is not None else None, view)
+        if shown == self._shown:
+            return
+        isNew = self._shown is None or shown[0] != self._shown[0]
+        wasShown, self._shown, self._result = self._shown, shown, result
+        if isNew:
+            self._fillTable(result)
+        if result is None or (wasShown is None and not layout.isShown()):
+            return  # a scene that has just been opened keeps its own layout until the user asks
+        self.show()
+
+    def open(self) -> None:
+        """Bring the present result into view: layout, zoom, controls."""
+        layout.showReviewLayout(self._parameters.showLossPlot)
+        self._ui.reviewCollapsibleButton.collapsed = False
+        self.show()
+        layout.fitViews()
+
+    def show(self) -> None:
+        """Bring the views to the state of the controls."""
+        if self._result is None:
+            return
+        layout.showReviewLayout(self._parameters.showLossPlot)
+        view = self._view()
+        self._review.show(self._result, view, self._flickerOn)
+        if view.mode.name == "FLICKER":
+            self._flickerTimer.start()
+        else:
+            self._flickerTimer.stop()
+
+    def enter(self) -> None:
+        """The module is shown: its keys work."""
+        window = slicer.util.mainWindow()
+        if window is None or self._shortcuts:
+            return
+        for key, action in (
+            (_NEXT_KEY, lambda: self.step(1)),
+            (_PREVIOUS_KEY, lambda: self.step(-1)),
+            (_SWITCH_KEY, lambda: self._setBefore(not self._parameters.showBefore)),
+        ):
+            shortcut = qt.QShortcut(qt.QKeySequence(key), window)
+            shortcut.connect("activated()", action)
+            self._shortcuts.append(shortcut)
+
+    def exit(self) -> None:
+        """Another module is shown: keys are its own, and nothing moves."""
+        self._flickerTimer.stop()
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+
+    def close(self) -> None:
+        self.exit()
+        self._review.clear()
+        self._shown = self._result = None
+
+    def step(self, by: int) -> None:
+        """Go to the next or the previous row, around the end."""
+        count = self._ui.segmentsTable.rowCount
+        if count:
+            row = self._ui.segmentsTable.currentRow()
+            self._ui.segmentsTable.setCurrentCell((row + by) % count if row >= 0 else 0, 0)
+
+    def _view(self) -> View:
+        parameters = self._parameters
+        return View(
+            parameters.orientation,
+            parameters.overlayMode,
+            parameters.blend,
+            parameters.showBefore,
+            parameters.showGrid,
+            parameters.showJacobian,
+        )
+
+    def _enable(self, result: Result | None) -> None:
+        ui, hasRows = self._ui, result is not None and result.rowCount > 0
+        for widget in (ui.beforeButton, ui.afterButton, ui.exportPictureButton):
+            widget.enabled = result is not None
+        for widget in (ui.gridCheckBox, ui.jacobianCheckBox):
+            widget.enabled = result is not None and result.transform is not None
+        for widget in (ui.previousButton, ui.nextButton, ui.exportTableButton):
+            widget.enabled = hasRows
+        ui.segmentsTable.visible = hasRows
+
+    def _fillTable(self, result: Result | None) -> None:
+        table = self._ui.segmentsTable
+        titles = result.titles if result is not None else []
+        rows = result.rowCount if result is not None else 0
+        table.clear()
+        table.setRowCount(rows)
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
+        for row in range(rows):
+            for column, title in enumerate(titles):
+                table.setItem(row, column, qt.QTableWidgetItem(result.text(row, title)))
+        table.resizeColumnsToContents()
+
+    def _setBefore(self, before: bool) -> None:
+        if self._parameters is not None:
+            self._parameters.showBefore = before
+            self.update()  # also where the button was down already
+
+    def _onRow(self, row: int, column: int, previousRow: int, previousColumn: int) -> None:
+        position = self._result.position(row) if self._result is not None and row >= 0 else None
+        if position is not None:
+            layout.jumpTo(position)
+
+    def _onFlicker(self) -> None:
+        self._flickerOn = not self._flickerOn
+        if self._result is not None:
+            self._review.show(self._result, self._view(), self._flickerOn)
+
+    def _onExportTable(self) -> None:
+        path = _askPath(_("Save the table"), f"{self._result.table.GetName()}.csv", "CSV (*.csv)")
+        if path:
+            try:
+                self._result.writeCsv(Path(path))
+            except OSError as error:
+                slicer.util.errorDisplay(
+                    _("{path} could not be written ({error}); choose another folder.").format(
+                        path=path, error=error.strerror
+                    )
+                )
+
+    def _onExportPicture(self) -> None:
+        path = _askPath(_("Save the overlay"), f"{self._result.table.GetName()}.png", "PNG (*.png)")
+        if path:
+            self.writePicture(path)
+
+    def writePicture(self, path: str) -> None:
+        """The overlay view as it is on the screen."""
+        import ScreenCapture
+
+        self.show()
+        sliceView = slicer.app.layoutManager().sliceWidget(layout.OVERLAY).sliceView()
+        ScreenCapture.ScreenCaptureLogic().captureImageFromView(sliceView, path)
+
+
+def _askPath(title: str, name: str, filter_: str) -> str:
+    return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, filter_)
