@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not installed
-    collect_ignore = ["test_nodes.py", "test_background_job.py", "test_logic.py", "test_overlay.py"]
+    collect_ignore = [
+        "test_nodes.py",
+        "test_background_job.py",
+        "test_logic.py",
+        "test_overlay.py",
+        "test_sample_data.py",
+    ]
 
 
 @pytest.fixture(scope="session")
