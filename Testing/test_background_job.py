@@ -302,6 +302,44 @@ def test_a_child_that_obeys_is_cancelled_within_a_second(tmp_path, witness):
     assert job.error is None
 
 
+OBEDIENT = f"""
+    sayPid()
+    assert sys.stdin.readline() == "keep\\n"
+    time.sleep(0.5)
+    sayPid()
+    say('{{"event": "preview", "file": "preview-1.nrrd"}}')
+    if sys.stdin.readline() == "cancel\\n":
+        sys.exit(3)
+    say('{DONE}')
+"""
+
+
+def test_a_child_that_keeps_its_state_is_waited_for_and_heard(tmp_path, witness):
+    job = jobOf(tmp_path, witness, child(OBEDIENT.replace('sys.stdin.readline() == "cancel', "'' == \"cancel")), 0.1)
+    job.start()
+    job.keep()
+    assert job.state is JobState.STARTING  # there is nothing to keep yet
+    firstPid(job, witness)
+    job.keep()
+    assert job.state is JobState.KEEPING
+    job.keep()
+    assert job.wait(5) is JobState.DONE  # though it took longer than the grace time
+    assert [event["event"] for event in witness.events] == ["progress", "progress", "preview"]
+    job.keep()
+    assert job.state is JobState.DONE
+
+
+def test_a_child_that_keeps_its_state_can_still_be_cancelled(tmp_path, witness):
+    job = jobOf(tmp_path, witness, child(OBEDIENT))
+    job.start()
+    firstPid(job, witness)
+    job.keep()
+    job.cancel()
+    assert job.state is JobState.CANCELLING
+    assert job.wait(2) is JobState.CANCELLED
+    assert not witness.imported
+
+
 @linuxOnly
 def test_a_child_that_does_not_obey_is_killed_with_all_that_it_started(tmp_path, witness):
     code = """

@@ -38,6 +38,15 @@ if settings.get("fate") == "wait":
     sys.stdin.readline()
     say(event="error", kind="cancelled", message="Cancelled.")
     sys.exit(3)
+if settings.get("fate") == "previews":
+    for n in range(1, 4):
+        image = sitk.ReadImage(str(folder / job["moving"]), sitk.sitkFloat32) + 1000 * n
+        sitk.WriteImage(image, str(folder / f"preview-{n}.nrrd"))
+        (folder / f"preview-{n - 2}.nrrd").unlink(missing_ok=True)
+        say(event="preview", file=f"preview-{n}.nrrd", stage="level 1 of 1", level=1)
+    (folder / "shown").touch()
+    assert sys.stdin.readline() == "keep\\n"
+    say(event="preview", file="preview-1.nrrd", stage="level 1 of 1", level=1)
 if settings.get("fate") == "memory":
     say(event="error", kind="memory", message="Too little memory; use a coarser spacing.")
     sys.exit(4)
@@ -227,6 +236,40 @@ def test_a_follow_up_that_fails_is_named_and_does_not_stop_the_others(
         logic.propagateSegmentation(moving, segmentation, [bad, good])
     assert slicer.util.getFirstNodeByName("segments to month 6") is not None
     assert slicer.util.getFirstNodeByName("segments to month 3") is None
+
+
+# Previews, and what is kept
+
+
+def test_the_newest_preview_is_handed_over_and_the_state_is_kept_on_demand(
+    application, logic, jobFolders, fixed, moving
+):
+    before = contents(application.scene)
+    previews, events, finished = [], [], []
+    job = logic.startRegistration(
+        fixed, moving, settings={"fate": "previews"},
+        onPreview=previews.append, onProgress=events.append, onFinished=finished.append,
+    )  # fmt: skip
+    end = time.monotonic() + 20
+    while not (job.jobFolder / "shown").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(0.2)  # for the thread that reads
+    job.poll()
+    job.poll()
+    (preview,) = previews
+    assert preview.GetScene() is None
+    voxels = slicer.util.arrayFromVolume(preview)
+    np.testing.assert_allclose(voxels, slicer.util.arrayFromVolume(moving) + 3000, rtol=1e-6)
+    assert preview.GetOrigin() == pytest.approx(moving.GetOrigin())
+    assert contents(application.scene) == before
+
+    job.keep()
+    assert job.state is JobState.KEEPING
+    assert job.wait() is JobState.DONE  # a preview that has vanished is announced meanwhile
+    assert len(previews) == 1
+    assert {event["event"] for event in events} == {"progress"}
+    assert finished[0]["job"]["preview"] is True
 
 
 # Failure and cancelling
@@ -470,6 +513,22 @@ def test_the_engine_is_cancelled_from_the_scene(application, phantom):
     job.cancel()
     assert job.wait() is JobState.CANCELLED
     assert contents(application.scene) == before
+
+
+def test_the_engine_shows_previews_and_keeps_its_state(application, phantom):
+    fixed, moving, *_ = phantom
+    previews = []
+    job = MIRRBARegistrationLogic().startRegistration(
+        fixed, moving, preset="mirrba-depth-1", device="cpu", onPreview=previews.append,
+        settings={"spacing": 14, "init": "affine", "iterations": "100000"},
+    )  # fmt: skip
+    job.wait(onIdle=lambda: previews and job.keep())
+    assert job.state is JobState.DONE, job.error
+    bounds = [np.zeros(6) for _ in range(2)]
+    for node, values in zip((fixed, previews[0]), bounds, strict=True):
+        node.GetRASBounds(values)
+    assert np.abs(bounds[0] - bounds[1]).max() < 150  # the working grid lies over the bodies
+    assert slicer.util.arrayFromVolume(previews[0]).max() > 0.5 * slicer.util.arrayFromVolume(moving).max()
 
 
 def test_the_engine_explains_a_wrong_setting(phantom):

@@ -1,5 +1,6 @@
 """The child process, for real: its protocol, its end by cancel, by its parent's death, by bad input."""
 
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
+from mirrba import job as jobs
 
 MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
 OUTPUTS = {
@@ -59,11 +61,22 @@ def finish(process: subprocess.Popen, timeout=120) -> list[dict]:
     return events
 
 
-def wait_for_first_iteration(process: subprocess.Popen) -> None:
+def wait_for(process: subprocess.Popen, wanted) -> dict:
+    """The first event that is as wanted."""
     for line in process.stdout:
-        if json.loads(line).get("loss") is not None:
-            return
-    pytest.fail("the worker ended before its first iteration")
+        event = json.loads(line)
+        if wanted(event):
+            return event
+    pytest.fail("the worker ended before that")
+
+
+def wait_for_first_iteration(process: subprocess.Popen) -> None:
+    wait_for(process, lambda event: event.get("loss") is not None)
+
+
+def say(process: subprocess.Popen, word: str) -> None:
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
 
 
 def test_a_job_ends_with_done_and_all_files(job_folder):
@@ -98,8 +111,7 @@ def test_it_stops_within_a_second_and_leaves_nothing_written(job_folder, how):
     wait_for_first_iteration(process)
     asked = time.monotonic()
     if how == "cancel":
-        process.stdin.write("cancel\n")
-        process.stdin.flush()
+        say(process, "cancel")
     elif how == "end of stdin":
         process.stdin.close()
     else:
@@ -161,6 +173,9 @@ def alive(pid: int) -> bool:
         ({"config": {"preset": "none such"}}, "no preset"),
         ({"config": {"speed": 1}}, "no setting 'speed'"),
         ({"config": []}, "not a table"),
+        ({"preview": "yes"}, "neither true nor false"),
+        ({"preview": 1}, "neither true nor false"),
+        ({"preview": None}, "neither true nor false"),
         ({"moving_segmentation": "fixed.nii.gz"}, "segment"),
     ],
 )
@@ -179,6 +194,93 @@ def test_bad_jobs_end_with_a_sentence_and_exit_code_2(job_folder, changes, sente
 def test_a_folder_without_a_job_is_refused(tmp_path):
     process = start(tmp_path)
     assert "there is no job here" in finish(process)[-1]["message"]
+
+
+ENDLESS = {"preset": "mirrba-depth-1", "spacing": 14, "init": "affine", "iterations": "100000"}
+
+
+def test_previews_come_in_whole_files_and_do_not_pile_up_and_the_state_is_kept_on_demand(job_folder):
+    write_job(job_folder, config=ENDLESS, preview=True)
+    process = start(job_folder)
+    arrivals = []
+    for n in (1, 2, 3):
+        event = wait_for(process, lambda event: event["event"] == "preview")
+        arrivals.append(time.monotonic())
+        assert event == {"event": "preview", "file": f"preview-{n}.nrrd", "stage": "level 1 of 1", "level": 1}
+        assert b"encoding: raw" in (job_folder / event["file"]).read_bytes()[:1000]
+        sitk.ReadImage(str(job_folder / event["file"]))
+    assert min(later - sooner for sooner, later in itertools.pairwise(arrivals)) > 3.5
+    time.sleep(0.2)  # the file before the previous one goes after the announcement
+    assert sorted(path.name for path in job_folder.glob("*preview*")) == ["preview-2.nrrd", "preview-3.nrrd"]
+
+    say(process, "keep")
+    asked = time.monotonic()
+    wait_for(process, lambda event: event.get("stage") == jobs.FINISH)
+    assert time.monotonic() - asked < 3  # an iteration takes a part of a second here
+    assert finish(process)[-1]["event"] == "done"
+    assert process.returncode == 0
+    assert {path.name for path in (job_folder / "output").iterdir()} == OUTPUTS
+    result = json.loads((job_folder / "output/result.json").read_text())
+    assert result["stopped_early"] is True
+    assert 0 < len(result["history"][0]["loss"]) < 100_000
+    assert json.loads((job_folder / "output/metrics.json").read_text())["folding_fraction"] == 0
+
+
+def test_kept_while_preparing_the_initial_transform_is_the_result(job_folder):
+    write_job(job_folder, config=ENDLESS)
+    process = start(job_folder)
+    wait_for(process, lambda event: event["stage"] == "preparing")
+    say(process, "keep")
+    assert finish(process)[-1]["event"] == "done"
+    result = json.loads((job_folder / "output/result.json").read_text())
+    assert (result["stopped_early"], result["history"]) == (True, [])
+    jacobian = sitk.GetArrayFromImage(sitk.ReadImage(str(job_folder / "output/jacobian.nii.gz")))
+    assert jacobian.std() < 1e-3  # an affine transform's is the same everywhere
+
+
+def test_results_that_are_kept_can_still_be_cancelled_while_they_are_written(job_folder):
+    fixed = sitk.ReadImage(str(job_folder / "fixed.nii.gz"))
+    sitk.WriteImage(sitk.Expand(fixed, [4, 4, 4]), str(job_folder / "fixed.nii.gz"))  # seconds to write
+    write_job(job_folder, config=ENDLESS, fixed_segmentation=None)
+    process = start(job_folder)
+    wait_for_first_iteration(process)
+    say(process, "keep")
+    wait_for(process, lambda event: event["stage"] == jobs.FINISH)
+    say(process, "cancel")
+    asked = time.monotonic()
+    assert finish(process)[-1]["kind"] == "cancelled"
+    assert time.monotonic() - asked < 1.0
+    assert process.returncode == 3
+    assert not list(job_folder.glob("output/*"))
+
+
+def test_a_run_is_not_marked_as_stopped_early_when_it_was_not(job_folder):
+    write_job(job_folder, config={"start": "3"}, preview=False)
+    assert not [event for event in finish(start(job_folder)) if event["event"] == "preview"]
+    assert json.loads((job_folder / "output/result.json").read_text())["stopped_early"] is False
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_costs_the_preview_and_not_the_run(job_folder):
+    (job_folder / ".preview-1.nrrd").symlink_to("/dev/full")
+    write_job(job_folder, config={"start": "3"}, preview=True)
+    events = finish(start(job_folder))
+    (warning,) = [event["message"] for event in events if event["event"] == "warning"]
+    assert "could not be written" in warning
+    assert events[-1]["event"] == "done"
+    assert not list(job_folder.glob("*preview*"))
+
+
+def test_previews_that_fail_are_told_once_and_tried_again(tmp_path):
+    events = []
+    previews = jobs.Previews(tmp_path / "none yet", events.append, {"stage": "s", "level": 2, "loss": 1.0})
+    image = sitk.Image([4, 5, 6], sitk.sitkFloat32)
+    previews.write(image)
+    previews.write(image)
+    assert [event["event"] for event in events] == ["warning"]
+    (tmp_path / "none yet").mkdir()
+    previews.write(image)
+    assert events[1:] == [{"event": "preview", "file": "preview-1.nrrd", "stage": "s", "level": 2}]
 
 
 def test_an_older_result_is_gone_before_the_new_one_comes(job_folder):
