@@ -12,6 +12,7 @@ if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not inst
         "test_logic.py",
         "test_overlay.py",
         "test_sample_data.py",
+        "test_in_slicer.py",
     ]
 
 
