@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from mirrba import cli
-from mirrba.presets import PRESETS
+from mirrba.presets import PRESETS, resolve
 
 MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
 QUICK = ["--preset", "fast", "--device", "cpu", "--set", "start=8,5"]
@@ -132,6 +132,31 @@ def test_evaluate_scores_the_truth_as_perfect(pair_folder, tmp_path):
     assert scores == json.loads(done.stdout)
     assert (scores["dice_organs"], scores["detection_rate"], scores["folding_fraction"]) == (1, 1, 0)
     assert scores["tre_mm"] < 1.5  # the file's field is sampled at 12 mm
+
+
+def test_evaluate_measures_the_uptake_where_images_are_given(pair_folder):
+    fixed, moving = files(pair_folder)
+    fixed_seg, moving_seg = segmentations(pair_folder)
+    done = mirrba(
+        "evaluate", "--fixed-seg", fixed_seg, "--warped-seg", fixed_seg, "--moving-seg", moving_seg,
+        "--fixed", fixed, "--moving", moving,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    brain = next(row for row in json.loads(done.stdout)["segments"] if row["name"] == "brain")
+    assert brain["max_fixed"] > brain["mean_fixed"] > 0
+    assert brain["max_moving"] > brain["mean_moving"] > 0
+
+
+def test_presets_and_devices_are_listed_for_programs():
+    listed = {row["name"]: row for row in json.loads(mirrba("presets", "--json").stdout)}
+    assert list(listed) == list(PRESETS)
+    for name, row in listed.items():
+        assert row["sentence"] == PRESETS[name].sentence
+        assert resolve(name, **row["settings"]) == PRESETS[name].config
+        assert set(row) == {"name", "sentence", "settings"}
+    devices = json.loads(mirrba("devices", "--json").stdout)
+    assert devices[-1]["name"] == "cpu"
+    assert all(set(row) == {"name", "label", "total_mb", "free_mb"} for row in devices)
 
 
 def test_presets_and_devices_are_listed():

@@ -386,6 +386,13 @@ def test_a_follow_up_by_hand():
         "warped_ml": pytest.approx(16),
         "overlap": 0.75,
         "fate": "persisting",
+        "max_moving": None,  # no image was given
+        "mean_moving": None,
+        "max_fixed": None,
+        "mean_fixed": None,
+        "moved_mm": pytest.approx(110),
+        "centre_fixed_lps": pytest.approx([125, 5, 5]),
+        "centre_moving_lps": pytest.approx([15, 5, 5]),
     }
     assert by_name["missed"]["overlap"] == 0.5  # not above one half
     assert (by_name["lost"]["dice"], by_name["lost"]["overlap"]) == (0, 0)
@@ -461,6 +468,70 @@ def test_sole_lesions_do_not_correspond_where_other_names_do():
 def test_several_lesions_of_other_names_do_not_correspond():
     scores = metrics.evaluate(segmentation(a=row(0, 4), b=row(5, 6)), segmentation(c=row(0, 4)))
     assert scores["dice_lesions"] is None
+
+
+# What a reader measures
+
+
+def ramp(grid: Geometry) -> sitk.Image:
+    """An image whose voxels count on from 0 along x, y, z."""
+    return grid.image(np.arange(np.prod(grid.shape), dtype=np.float32).reshape(grid.shape))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_uptake_and_centre_are_simpleitk_s(name):
+    """On a segmentation that covers, as Slicer's files do, a part of the image's lattice."""
+    grid = GRIDS[name]
+    image = ramp(grid)
+    part = grid.cropped([2, 1, 3], [9, 10, 8])
+    mask = np.random.default_rng(0).random(part.shape) > 0.6
+    drawn = Segmentation((Segment("a", mask, "lesion"),), part)
+    (row,) = metrics.evaluate(warped=drawn, moving=drawn, fixed_image=image * 2, moving_image=image)["segments"]
+    label = part.image(mask.astype(np.uint8))
+    inside = sitk.LabelStatisticsImageFilter()
+    inside.Execute(image, sitk.Resample(label, image, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor))
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(label)
+    assert row["max_moving"] == inside.GetMaximum(1)
+    assert row["mean_moving"] == pytest.approx(inside.GetMean(1))
+    assert (row["max_fixed"], row["mean_fixed"]) == pytest.approx((2 * row["max_moving"], 2 * row["mean_moving"]))
+    for key in ("centre_moving_lps", "centre_fixed_lps"):
+        assert row[key] == pytest.approx(shape.GetCentroid(1), abs=1e-6)
+    assert row["moved_mm"] == 0
+
+
+def test_measures_need_no_fixed_segmentation():
+    scores = metrics.evaluate(None, segmentation(a=row(10, 14)), segmentation(a=row(0, 2)))
+    (a,) = scores["segments"]
+    assert (a["moving_ml"], a["warped_ml"], a["fixed_ml"]) == (pytest.approx(8), pytest.approx(16), None)
+    assert (a["dice"], a["overlap"], a["fate"]) == (None, None, None)
+    assert a["moved_mm"] == pytest.approx(110)
+    assert scores["detection_rate"] is None
+    assert scores["disappearing_rate"] is None
+
+
+def test_a_segment_that_vanished_by_warping_is_where_the_transform_brings_its_centre():
+    nothing = np.zeros((2, 2, 40), bool)
+    warped, moving = segmentation(lost=nothing, never=nothing), segmentation(lost=row(4, 6), never=nothing)
+    inverse = sitk.TranslationTransform(3, (100.0, 0.0, -3.0))
+    image = ramp(warped.geometry)
+    scores = metrics.evaluate(None, warped, moving, fixed_image=image, moving_image=image, inverse=inverse)
+    lost, never = scores["segments"]
+    assert lost["centre_moving_lps"] == pytest.approx([45, 5, 5])
+    assert lost["centre_fixed_lps"] == pytest.approx([145, 5, 2])
+    assert (lost["moved_mm"], lost["max_fixed"], lost["mean_fixed"]) == (None, None, None)
+    assert lost["max_moving"] is not None
+    measures = ("max_moving", "mean_moving", "max_fixed", "mean_fixed", "moved_mm", "centre_fixed_lps")
+    assert {never[key] for key in (*measures, "centre_moving_lps")} == {None}
+    assert metrics.evaluate(None, warped, moving)["segments"][0]["centre_fixed_lps"] is None
+
+
+def test_measures_follow_segments_whose_names_differ():
+    fixed, warped = segmentation(GTV=row(0, 4)), segmentation(lesions=row(1, 5))
+    scores = metrics.evaluate(fixed, warped, segmentation(lesions=row(9, 12)), fixed_image=ramp(fixed.geometry))
+    (row_of_gtv,) = scores["segments"]
+    assert row_of_gtv["max_fixed"] == 3 * 40 + 4  # the last row's fifth voxel
+    assert row_of_gtv["centre_moving_lps"] == pytest.approx([100, 5, 5])
 
 
 # Grids

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from mirrba import job as jobs
+from mirrba.segments import read_segmentation
 
 MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
 OUTPUTS = {
@@ -86,7 +87,14 @@ def test_a_job_ends_with_done_and_all_files(job_folder):
     assert [event["event"] for event in events if event["event"] != "progress"] == ["done"]
     assert events[-1]["output"] == "output"
     assert {path.name for path in (job_folder / "output").iterdir()} == OUTPUTS
-    assert events[-1]["metrics"] == json.loads((job_folder / "output/metrics.json").read_text())
+    metrics = json.loads((job_folder / "output/metrics.json").read_text())
+    assert events[-1]["metrics"] == metrics
+    brain = next(segment for segment in metrics["segments"] if segment["name"] == "brain")
+    warped = read_segmentation(job_folder / "output/warped_segmentation.seg.nrrd")
+    mask = next(segment.mask for segment in warped.segments if segment.name == "brain")
+    fixed = sitk.GetArrayFromImage(sitk.ReadImage(str(job_folder / "fixed.nii.gz"), sitk.sitkFloat32))
+    assert (brain["max_fixed"], brain["mean_fixed"]) == pytest.approx((fixed[mask].max(), fixed[mask].mean()))
+    assert brain["moved_mm"] > 0
     keys = {"stage", "level", "levels", "iteration", "iterations", "loss", "terms", "fraction", "elapsed", "remaining"}
     assert all(keys <= set(event) for event in events[:-1])
 

@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     _propagate_parser(commands)
     _evaluate_parser(commands)
     _phantom_parser(commands)
-    _command(commands, "presets", _presets, "list the presets with a sentence on each")
-    _command(commands, "devices", _devices, "list the devices that can compute, best first")
+    for name, run, sentence in (
+        ("presets", _presets, "list the presets with a sentence on each"),
+        ("devices", _devices, "list the devices that can compute, best first"),
+    ):
+        listing = _command(commands, name, run, sentence)
+        listing.add_argument("--json", action="store_true", help="as a JSON list, for programs")
     return parser
 
 
@@ -138,6 +143,8 @@ def _evaluate_parser(commands: Any) -> None:
     parser.add_argument("--fixed-seg", metavar="S", type=Path, required=True, help="segments drawn on the follow-up")
     parser.add_argument("--warped-seg", metavar="S", type=Path, required=True, help="the baseline's segments, warped")
     parser.add_argument("--moving-seg", metavar="S", type=Path, help="the baseline's segments, for volumes and fates")
+    parser.add_argument("--fixed", metavar="PET", type=Path, help="the follow-up, for the uptake in --warped-seg")
+    parser.add_argument("--moving", metavar="PET", type=Path, help="the baseline, for the uptake in --moving-seg")
     parser.add_argument("--transform", metavar="T", type=Path, help="transform, for its Jacobian on --fixed-seg's grid")
     error = parser.add_mutually_exclusive_group()
     error.add_argument("--landmarks", metavar="CSV", type=Path, help="for tre_mm: as 'mirrba phantom' writes them")
@@ -234,11 +241,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     import numpy as np
 
     from . import metrics
+    from .images import read_volume
     from .segments import read_segmentation
     from .transforms import read_transform
 
     fixed, warped = read_segmentation(options.fixed_seg), read_segmentation(options.warped_seg)
     moving = None if options.moving_seg is None else read_segmentation(options.moving_seg)
+    images = [None if path is None else read_volume(path) for path in (options.fixed, options.moving)]
     transform = None if options.transform is None else read_transform(options.transform)
     jacobian = None if transform is None else metrics.jacobian_determinant(transform, fixed.geometry)
     error = None
@@ -250,7 +259,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     elif options.truth is not None:
         everywhere = np.ones(fixed.geometry.shape, np.bool_)
         error = metrics.transform_error_mm(transform, read_transform(options.truth), everywhere, fixed.geometry)
-    scores = metrics.evaluate(fixed, warped, moving, jacobian=jacobian, tre_mm=error)
+    scores = metrics.evaluate(
+        fixed, warped, moving, fixed_image=images[0], moving_image=images[1], jacobian=jacobian, tre_mm=error
+    )
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
     if options.output is not None:
@@ -273,15 +284,26 @@ def _phantom(options: argparse.Namespace) -> None:
     write_pairs(options.output, options.pairs, options.spacing, options.seed, lambda folder: print(folder))
 
 
-def _presets(_: argparse.Namespace) -> None:
+def _presets(options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps([_described(name) for name in PRESETS], indent=2))
+        return
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
         print(f"{name:{width}}  {preset.sentence}")
 
 
-def _devices(_: argparse.Namespace) -> None:
+def _described(name: str) -> dict[str, Any]:
+    settings = asdict(PRESETS[name].config)
+    return {"name": settings.pop("preset"), "sentence": PRESETS[name].sentence, "settings": settings}
+
+
+def _devices(options: argparse.Namespace) -> None:
     from . import devices
 
+    if options.json:
+        print(json.dumps([asdict(device) for device in devices.available()], indent=2))
+        return
     for device in devices.available():
         memory = "" if device.total_mb is None else f"{device.free_mb} of {device.total_mb} MiB free"
         print(f"{device.name:8}  {device.label}  {memory}")

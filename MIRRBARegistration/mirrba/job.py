@@ -262,7 +262,14 @@ def _write(
             segments = moving_segmentation.warp(result.transform, result.fixed)
             segments.write(staging / "warped_segmentation.seg.nrrd")
         scores = metrics.evaluate(
-            fixed=fixed_segmentation, warped=segments, moving=moving_segmentation, jacobian=jacobian, body=result.body
+            fixed_segmentation,
+            segments,
+            moving_segmentation,
+            fixed_image=fixed,
+            moving_image=moving,
+            inverse=result.inverse(),
+            jacobian=jacobian,
+            body=result.body,
         )
         scores["seconds"] = result.provenance["seconds"]
         scores["peak_memory_mb"] = result.provenance["peak_memory_mb"]

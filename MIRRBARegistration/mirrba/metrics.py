@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from .errors import InputError
 from .geometry import Geometry
+from .measures import NOTHING, compared, measured
 from .segments import Mask, Role, Segment, Segmentation
 
 Fate = Literal["persisting", "vanished", "appeared"]
@@ -136,15 +137,19 @@ def evaluate(
     warped: Segmentation | None = None,
     moving: Segmentation | None = None,
     *,
+    fixed_image: sitk.Image | None = None,
+    moving_image: sitk.Image | None = None,
+    inverse: sitk.Transform | None = None,
     jacobian: npt.NDArray[np.floating] | None = None,
     body: Mask | None = None,
     tre_mm: float | None = None,
 ) -> dict[str, Any]:
     """All scores of docs/architecture.md as plain Python values, ready for JSON.
 
-    `fixed` and `warped` must lie on one lattice, with whatever extents; `moving` lies on its own. `jacobian` (from
-    `jacobian_determinant`) and `body` share one grid [z, y, x]. `tre_mm` is passed on; `seconds` and
-    `peak_memory_mb` are the run's to fill in.
+    `fixed` and `warped` must lie on one lattice, with whatever extents; `moving` lies on its own. Without `fixed` the
+    segments are listed with their measures alone. The images are the PETs, for the uptake in `warped` and `moving`;
+    `inverse` maps moving to fixed points. `jacobian` (from `jacobian_determinant`) and `body` share one grid [z, y, x].
+    `tre_mm` is passed on; `seconds` and `peak_memory_mb` are the run's to fill in.
 
     Segments correspond by name. Where no name is shared, a sole lesion segment (and a sole organ) of each
     correspond: "GTV" and "lesions". A segment persists if it has voxels in fixed and moving; without `moving`,
@@ -156,7 +161,13 @@ def evaluate(
 
     Raises InputError if `fixed` and `warped` lie on different lattices.
     """
-    segments = [] if fixed is None or warped is None else segment_scores(fixed, warped, moving)
+    if fixed is not None:
+        warped, moving = _named_as(fixed, warped), _named_as(fixed, moving)
+    segments = [] if warped is None else segment_scores(fixed, warped, moving)
+    in_warped, in_moving = measured(warped, fixed_image), measured(moving, moving_image)
+    for segment in segments:
+        name = segment["name"]
+        segment |= compared(in_warped.get(name, NOTHING), in_moving.get(name, NOTHING), inverse)
     persisting = [s for s in segments if s["fate"] == "persisting"]
     lesions = [s for s in persisting if s["role"] == "lesion"]
     vanished = [s for s in segments if s["role"] == "lesion" and s["fate"] == "vanished" and s["moving_ml"]]
@@ -178,20 +189,18 @@ def evaluate(
 
 
 def segment_scores(
-    fixed: Segmentation, warped: Segmentation, moving: Segmentation | None = None
+    fixed: Segmentation | None, warped: Segmentation, moving: Segmentation | None
 ) -> list[dict[str, Any]]:
     """The scores of every segment, in the order of `fixed`, then of the others; see `evaluate`."""
-    warped = _named_as(fixed, warped)
-    moving = None if moving is None else _named_as(fixed, moving)
-    fixed, warped = _on_one_grid(fixed, warped)
-    in_fixed, in_warped = _by_name(fixed), _by_name(warped)
-    in_moving = {} if moving is None else _by_name(moving)
+    if fixed is not None:
+        fixed, warped = _on_one_grid(fixed, warped)
+    in_fixed, in_warped, in_moving = _by_name(fixed), _by_name(warped), _by_name(moving)
     scores = []
     for name in {**in_fixed, **in_warped, **in_moving}:
         f, w, m = in_fixed.get(name), in_warped.get(name), in_moving.get(name)
         was_there = w is not None if moving is None else _has_voxels(m)
         role = next(segment.role for segment in (f, w, m) if segment)
-        fate = _fate(role, _has_voxels(f), was_there)
+        fate = None if fixed is None else _fate(role, _has_voxels(f), was_there)
         score = {
             "name": name,
             "role": role,
@@ -203,7 +212,7 @@ def segment_scores(
             "overlap": None,
             "fate": fate,
         }
-        if f and fate == "persisting":
+        if fixed and f and fate == "persisting":
             # The warped segmentation may lack what vanished by warping: it counts as missed.
             mask = w.mask if w else np.zeros_like(f.mask)
             score["dice"] = dice(mask, f.mask)
@@ -222,10 +231,12 @@ def _fate(role: Role, in_fixed: bool, in_moving: bool) -> Fate | None:
     return "appeared" if in_fixed else "vanished"
 
 
-def _named_as(fixed: Segmentation, other: Segmentation) -> Segmentation:
+def _named_as(fixed: Segmentation, other: Segmentation | None) -> Segmentation | None:
     """`other` with the fixed names: whatever their case and spaces; where no name is shared at all and both have one
     segment of a role, these two correspond.
     """
+    if other is None:
+        return None
     plain = {_plain(segment.name): segment.name for segment in fixed.segments}
     other = Segmentation(
         tuple(replace(segment, name=plain.get(_plain(segment.name), segment.name)) for segment in other.segments),
@@ -269,8 +280,8 @@ def _on_one_grid(fixed: Segmentation, warped: Segmentation) -> tuple[Segmentatio
     return fixed.onto(grid), warped.onto(grid)
 
 
-def _by_name(segmentation: Segmentation) -> dict[str, Segment]:
-    return {segment.name: segment for segment in segmentation.segments}
+def _by_name(segmentation: Segmentation | None) -> dict[str, Segment]:
+    return {} if segmentation is None else {segment.name: segment for segment in segmentation.segments}
 
 
 def _has_voxels(segment: Segment | None) -> bool:

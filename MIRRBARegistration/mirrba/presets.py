@@ -57,14 +57,16 @@ class Preset:
 
     sentence: str
     config: Config
+    cpu_seconds: int | None = None
+    """Measured on two CPU cores, a whole-body pair at 6 mm (docs/results.md); None: not measured."""
 
 
 def _paper(name: str, sentence: str, **changes: Any) -> tuple[str, Preset]:
     return name, Preset(sentence, Config(preset=name, **changes))
 
 
-def _ours(name: str, sentence: str, **changes: Any) -> tuple[str, Preset]:
-    return name, Preset(sentence, Config(preset=name, init="affine", **changes))
+def _ours(name: str, sentence: str, cpu_seconds: int, **changes: Any) -> tuple[str, Preset]:
+    return name, Preset(sentence, Config(preset=name, init="affine", **changes), cpu_seconds)
 
 
 PRESETS: dict[str, Preset] = dict(
@@ -72,6 +74,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then the paper's best network on its coarser levels, then the finest detail without it.",
+            139,
             depth=4,
             down="max",
             up="linear",
@@ -81,6 +84,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "fast",
             "Affine, then multi-scale descent without a network: several times faster, for a first look.",
+            21,
             start=(100, 100, 50),
             stop_level=0,
         ),
