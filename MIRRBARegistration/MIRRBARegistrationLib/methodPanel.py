@@ -41,7 +41,7 @@ class MethodPanel:
         if preset is None:
             self._ui.presetLabel.text = _("This preset is not known to the installed version; choose another.")
             return
-        self._ui.presetLabel.text = f"{preset.sentence} {self._duration()}".strip()
+        self._ui.presetLabel.text = f"{preset.sentence} {self._duration(preset.cpu_seconds)}"
         self._ui.levelsLineEdit.placeholderText = str(preset.config.depth)
         self._ui.smoothLineEdit.placeholderText = f"{preset.config.smooth:g}"
         self._ui.iterationsLineEdit.placeholderText = _("as the preset, for the device")
@@ -64,16 +64,20 @@ class MethodPanel:
         qt.QSettings().setValue(self._durationKey(config["preset"], config["device"]), seconds)
         self.update()
 
-    def _duration(self) -> str:
+    def _duration(self, cpuSeconds: int | None) -> str:
+        """How long it took here, or else where it was measured."""
         value = qt.QSettings().value(self._durationKey(self._parameters.preset, self._parameters.device))
-        if value is None:
-            return _("Not timed on this computer yet.")
-        return _("Last time it took {duration} here.").format(duration=durationText(float(value)))
+        if value is not None:
+            return _("Last time it took {duration} here.").format(duration=durationText(float(value)))
+        if cpuSeconds is not None and self._resolved(self._parameters.device) == "cpu":
+            return _("About {duration} on two processor cores.").format(duration=durationText(cpuSeconds))
+        return _("Not timed on this computer yet.")
 
     def _durationKey(self, preset: str, device: str) -> str:
-        if device == _AUTO and self._devices:
-            device = self._devices[0].name
-        return f"{SETTINGS_GROUP}/seconds/{preset}/{device}"
+        return f"{SETTINGS_GROUP}/seconds/{preset}/{self._resolved(device)}"
+
+    def _resolved(self, device: str) -> str:
+        return self._devices[0].name if device == _AUTO and self._devices else device
 
     def _onTimer(self) -> None:
         if self._query.poll():
