@@ -17,7 +17,7 @@ from mirrba.phantom import files as phantom_files
 from mirrba.phantom.anatomy import Anatomy, Part, Texture, Tissue, make_anatomy
 from mirrba.phantom.lesions import FATES, make_lesions
 from mirrba.phantom.motion import Motion, random_motion
-from mirrba.phantom.scanner import Grid, Scene, expose, scan
+from mirrba.phantom.scanner import SCANNERS, Grid, Scene, expose, scan
 from mirrba.phantom.shapes import Capsule, Ellipsoid
 from mirrba.segments import Segmentation, read_segmentation
 
@@ -526,6 +526,28 @@ def test_several_pairs_get_folders_and_seeds_of_their_own(tmp_path: Path) -> Non
     for place, seed in zip(folders, (5, 6), strict=True):
         assert {path.name for path in place.iterdir()} == FILES
         assert json.loads((place / "phantom.json").read_text(encoding="utf-8"))["seed"] == seed
+
+
+def test_several_pairs_alternate_between_two_scanners_that_a_table_tells_apart(tmp_path: Path) -> None:
+    folders = write_pairs(tmp_path, 3, 16.0, 5)
+    lines = (tmp_path / "pairs.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines == ["pair_id\tcentre", "pair-001\tA", "pair-002\tB", "pair-003\tA"]
+    made = [json.loads((place / "phantom.json").read_text(encoding="utf-8")) for place in folders]
+    assert made[0]["spacing_mm"] == made[2]["spacing_mm"] == 16.0
+    assert made[1]["spacing_mm"] > 16.0
+    for setting in ("fwhm_mm", "noise"):
+        assert made[0][setting] == made[2][setting] < made[1][setting]
+
+
+def test_the_first_scanner_is_the_one_that_a_single_pair_has(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "one", 1, 16.0, 5)
+    write_pairs(tmp_path / "more", 2, 16.0, 5)
+    write_pairs(tmp_path / "same", 2, 16.0, 5, scanners=SCANNERS[:1])
+    for name in ("fixed.nii.gz", "landmarks.csv", "phantom.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "more" / "pair-001" / name).read_bytes()
+    first = make_pair(16.0, 6).fixed.image
+    again = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "same" / "pair-002" / "fixed.nii.gz")))
+    np.testing.assert_array_equal(again, first)
 
 
 def test_one_pair_goes_into_the_folder_itself(tmp_path: Path) -> None:

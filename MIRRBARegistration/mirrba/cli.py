@@ -156,6 +156,9 @@ def _phantom_parser(commands: Any) -> None:
     parser = _command(commands, "phantom", _phantom, "make whole-body FDG PET pairs with exactly known deformation")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the pair or pairs")
     parser.add_argument("--pairs", metavar="N", type=int, default=1, help="how many (default: 1)")
+    parser.add_argument(
+        "--centres", type=int, choices=(1, 2), default=2, help="scanners that several pairs alternate between"
+    )
     parser.add_argument("--spacing", metavar="MM", type=float, default=6.0, help="voxel size (default: 6)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="random seed (default: 0)")
 
@@ -273,6 +276,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _phantom(options: argparse.Namespace) -> None:
     from .phantom import write_pairs
+    from .phantom.scanner import SCANNERS
 
     if not 1 <= options.pairs <= 10_000:
         raise InputError(f"--pairs takes 1 to 10000, not {options.pairs}.")
@@ -281,7 +285,8 @@ def _phantom(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise InputError(f"--seed takes a whole number from 0, not {options.seed}.")
     jobs.prepare_output(options.output)
-    write_pairs(options.output, options.pairs, options.spacing, options.seed, lambda folder: print(folder))
+    scanners = SCANNERS[: options.centres]
+    write_pairs(options.output, options.pairs, options.spacing, options.seed, lambda folder: print(folder), scanners)
 
 
 def _presets(options: argparse.Namespace) -> None:

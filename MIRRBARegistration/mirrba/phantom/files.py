@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..segments import Segment, Segmentation
 from .lesions import Lesion
 from .motion import Motion
 from .pair import Landmarks, Pair, Scan, make_pair
-from .scanner import Grid
+from .scanner import SCANNERS, Grid, Scanner
 from .shapes import Ellipsoid, Points
 
 _ORGAN_COLORS = {"brain": (0.98, 0.98, 0.88), "bladder": (0.87, 0.78, 0.39)}
@@ -28,20 +28,37 @@ _LESION_COLOR = (0.86, 0.24, 0.2)
 
 
 def write_pairs(
-    folder: str | Path, pairs: int, spacing: float, seed: int, on_pair: Callable[[Path], None] | None = None
+    folder: str | Path,
+    pairs: int,
+    spacing: float,
+    seed: int,
+    on_pair: Callable[[Path], None] | None = None,
+    scanners: Sequence[Scanner] = SCANNERS,
 ) -> list[Path]:
     """Make and write pairs with the seeds `seed`, `seed + 1`, …, and return their folders.
 
-    A single pair goes into `folder` itself, several into `folder`/pair-001, pair-002, …; `on_pair` is told the folder
-    of each pair once it is complete.
+    A single pair, of the first scanner, goes into `folder` itself. Several go into `folder`/pair-001, pair-002, … and
+    alternate between the scanners; `folder`/pairs.tsv tells the centre of each. `on_pair` is told the folder of each
+    pair once it is complete.
     """
     root = Path(folder)
     folders = [root] if pairs == 1 else [root / f"pair-{number:03d}" for number in range(1, pairs + 1)]
-    for number, place in enumerate(folders):
-        write_pair(make_pair(spacing, seed + number), place)
+    made = [scanners[number % len(scanners)] for number in range(pairs)]
+    for number, (place, scanner) in enumerate(zip(folders, made, strict=True)):
+        write_pair(make_pair(scanner.spacing * spacing, seed + number, scanner.fwhm, scanner.noise), place)
         if on_pair is not None:
             on_pair(place)
+    if pairs > 1:
+        _write_centres(root / "pairs.tsv", folders, made)
     return folders
+
+
+def _write_centres(path: Path, folders: Sequence[Path], scanners: Sequence[Scanner]) -> None:
+    """A line per pair: its folder's name and its centre."""
+    lines = [f"{place.name}\t{scanner.centre}" for place, scanner in zip(folders, scanners, strict=True)]
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text("\n".join(["pair_id\tcentre", *lines]) + "\n", encoding="utf-8")
+    os.replace(aside, path)
 
 
 def write_pair(pair: Pair, folder: str | Path) -> None:

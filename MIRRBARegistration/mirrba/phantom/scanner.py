@@ -15,6 +15,23 @@ from .shapes import Mask, Points
 
 Image = NDArray[np.float32]
 
+
+@dataclass(frozen=True)
+class Scanner:
+    """The scanner of a centre, and how that centre reconstructs."""
+
+    centre: str
+    spacing: float
+    """Voxel size, as a multiple of the one asked for."""
+    fwhm: float
+    """Resolution of the final image, mm."""
+    noise: float
+    """Relative standard deviation before the filter in 1 ml of SUV 1."""
+
+
+# Made up, but as far apart as the two centres of a multicentric study may be (the paper's section 4.1).
+SCANNERS = (Scanner("A", 1.0, 6.0, 0.07), Scanner("B", 1.15, 7.5, 0.11))
+
 _BRICK = 8  # voxels along an edge: small enough for the cache and to pass by what is far away
 _BACKGROUND = 0.05  # SUV whose noise random coincidences add everywhere
 
