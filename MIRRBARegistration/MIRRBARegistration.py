@@ -27,7 +27,7 @@ class MIRRBARegistration(ScriptedLoadableModule):
         parent.title = _("MIRRBA Registration")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         parent.dependencies = []
-        parent.contributors = ["The MIRRBA team"]
+        parent.contributors = ["The MIRRBA developers"]
         parent.helpText = _(
             "Brings a baseline whole-body PET and its lesions onto a follow-up PET, so that you see what the treatment "
             "did to every lesion. Needs no training data. "
