@@ -1,0 +1,208 @@
+"""The methods of the study, as data. A name stands for the same settings everywhere."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from ..presets import PRESETS, resolve
+
+# Which distribution a backend needs, beside what mirrba needs itself.
+PACKAGES = {"ants": "antspyx", "elastix": "itk-elastix", "greedy": "picsl-greedy"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to register a pair: which module of `backends` does it, and with what.
+
+    `config` is JSON: everything that changes the result beside the files, the seed, the threads and the device.
+    """
+
+    name: str
+    title: str
+    """As the paper's tables and figures have it."""
+    sentence: str
+    backend: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    start: Method | None = None
+    """The method whose field this one starts from: the fields are composed, the seconds added."""
+    quick: Mapping[str, Any] | None = field(default_factory=dict)
+    """What `config` is changed to for a quick look; None: it has no quick form."""
+    revision: int = 1
+    """Raised when a change of the code changes what the method returns: older results then do not count."""
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> Method:
+        """What `dataclasses.asdict` made of one."""
+        start = content["start"]
+        return Method(**{**content, "start": None if start is None else Method.from_json(start)})
+
+    def changed(self, **changes: Any) -> Method:
+        """The same method with other settings. Raises InputError for an unknown one."""
+        config = {**self.config, **changes}
+        if self.backend == "mirrba":
+            resolve(**config)
+        elif unknown := set(changes) - set(self.config):
+            known = ", ".join(self.config) or "none"
+            raise InputError(f"{self.title} has no setting '{min(unknown)}'; its settings are: {known}.")
+        return replace(self, config=config)
+
+    def in_brief(self) -> Method:
+        """Its quick form. Raises InputError where it has none."""
+        if self.quick is None:
+            raise InputError(f"{self.title} has no quick form; leave it out of a quick run.")
+        start = None if self.start is None else self.start.in_brief()
+        return replace(self.changed(**self.quick), start=start)
+
+    def version(self) -> str | None:
+        """The version of the package that does the work; None if it is not installed."""
+        if self.backend not in PACKAGES:
+            return __version__
+        try:
+            return importlib.metadata.version(PACKAGES[self.backend])
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def missing(self) -> str | None:
+        """The sentence for a package that is not installed."""
+        if self.version() is not None:
+            return None
+        return f"{self.title} needs {PACKAGES[self.backend]}, which is not installed; pip install 'mirrba[baselines]'."
+
+
+# The baselines get the intensities that MIRRBA normalises for itself (docs/method.md): "suv" gives them the volumes as
+# they are.
+_INTENSITIES = {"intensities": "normalised"}
+
+
+def _baselines() -> list[Method]:
+    return [
+        Method("identity", "Identity", "No registration: the volumes as they were scanned.", "identity"),
+        Method(
+            "syn",
+            "SyN",
+            "ANTs: affine, then SyN by mutual information (antspyx).",
+            "ants",
+            {**_INTENSITIES, "type_of_transform": "SyN", "reg_iterations": [100, 100, 50]},
+            quick={"reg_iterations": [20, 10, 0]},
+        ),
+        Method(
+            "syncc",
+            "SyNCC",
+            "ANTs: rigid, affine, then SyN by cross-correlation of radius 4, at a usable cost (antspyx).",
+            "ants",
+            {
+                **_INTENSITIES,
+                "type_of_transform": "SyNRA",
+                "syn_metric": "CC",
+                "syn_sampling": 4,
+                "reg_iterations": [100, 70, 20],
+                "grad_step": 0.25,
+            },
+            quick={"reg_iterations": [20, 5, 0], "syn_sampling": 2},
+        ),
+        Method(
+            "syncc-full",
+            "SyNCC (full)",
+            "ANTs' own SyNCC preset: up to 2100×1200×1200×20 iterations, hours on a whole body (antspyx).",
+            "ants",
+            {**_INTENSITIES, "type_of_transform": "SyNCC"},
+            quick=None,
+        ),
+        *(_elastix(level) for level in (1, 2, 3, 4)),
+        _elastix(4, "elastix", "Elastix"),
+        Method(
+            "greedy",
+            "Greedy",
+            "greedy: rigid, affine, then compositive deformation, all by NCC: today's fast baseline (picsl-greedy).",
+            "greedy",
+            {
+                **_INTENSITIES,
+                "metric": "NCC 2x2x2",
+                "linear_iterations": "100x50x10",
+                "iterations": "100x100x50",
+                "smoothing": "2.0vox 0.5vox",
+            },
+            quick={"linear_iterations": "50x20x0", "iterations": "50x20x0"},
+        ),
+    ]
+
+
+def _elastix(level: int, name: str | None = None, title: str | None = None) -> Method:
+    return Method(
+        name or f"elastix-level-{level}",
+        title or f"Elastix Level {level}",
+        f"elastix: rigid, affine, then B-spline by NCC and bending energy, {level} of 4 resolutions (itk-elastix).",
+        "elastix",
+        {
+            **_INTENSITIES,
+            "iterations": 1000,
+            "resolutions": 4,
+            "stop_after": level,
+            "samples": 4096,
+            "grid_mm": 16.0,
+            "bending_energy": 1.0,
+        },
+        quick={"iterations": 50},
+    )
+
+
+def _mirrba(name: str) -> Method:
+    return Method(name, _title(name), PRESETS[name].sentence, "mirrba", {"preset": name}, quick=_quick(name))
+
+
+def _quick(preset: str) -> dict[str, Any]:
+    """A few iterations on every level that runs, and a coarse grid."""
+    config = PRESETS[preset].config
+    few: dict[str, Any] = {"spacing": 12.0}
+    if config.stop_level != 0:
+        few["iterations"] = [5] * config.depth
+    for stage in ("start", "finish"):
+        if getattr(config, stage):
+            few[stage] = [5] * len(getattr(config, stage))
+    return few
+
+
+def _title(preset: str) -> str:
+    """mirrba-wo-archi → MIRRBA wo Archi, as in the paper; our own presets in brackets."""
+    if not preset.startswith("mirrba"):
+        return f"MIRRBA ({preset})"
+    words = {"mirrba": "MIRRBA", "wo": "wo", "rb": "RB"}
+    return " ".join(words.get(word, word.capitalize()) for word in preset.split("-"))
+
+
+def _combined(name: str, title: str, start: Method) -> Method:
+    best = "mirrba-depth-4-max-up"
+    return Method(
+        name,
+        title,
+        f"{start.title}, then MIRRBA Depth 4 Max Up on its result: the warped volume as input, the fields composed.",
+        "mirrba",
+        {"preset": best},
+        start=start,
+        quick=_quick(best),
+    )
+
+
+def _all() -> list[Method]:
+    methods = [*_baselines(), *(_mirrba(name) for name in PRESETS)]
+    by_name = {method.name: method for method in methods}
+    return [
+        *methods,
+        _combined("combined", "Combined", by_name["syncc"]),
+        _combined("combined-greedy", "Combined (greedy)", by_name["greedy"]),
+    ]
+
+
+METHODS: dict[str, Method] = {method.name: method for method in _all()}
+
+
+def find(name: str) -> Method:
+    """The method of that name. Raises InputError."""
+    if name not in METHODS:
+        raise InputError(f"There is no method '{name}'; choose one of: {', '.join(METHODS)}.")
+    return METHODS[name]
