@@ -34,3 +34,16 @@ def application():
     headless = HeadlessSlicer()
     yield headless
     headless.close()
+
+
+@pytest.fixture
+def slicerApplication():
+    """The stand-in for the Slicer application; an exception in a slot fails the test."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    reason = "PySide6 is not installed, or lacks a system library (docs/developer.md names them)"
+    pytest.importorskip("PySide6.QtWidgets", reason=reason, exc_type=ImportError)
+    import standin
+
+    with standin.SlicerApplication() as application:
+        yield application
+        application.raiseErrors()

@@ -1,0 +1,267 @@
+"""The stand-in for the Slicer application keeps PythonQt's and Slicer's habits."""
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+UI = """<ui version="4.0"><class>Sample</class><widget class="qMRMLWidget" name="Sample">
+<layout class="QVBoxLayout" name="top"><item><widget class="ctkCollapsibleButton" name="section">
+<property name="text"><string>Section</string></property><property name="collapsed"><bool>true</bool></property>
+<layout class="QFormLayout" name="form">
+<item row="0" column="1"><widget class="qMRMLNodeComboBox" name="volume">
+<property name="nodeTypes"><stringlist><string>vtkMRMLScalarVolumeNode</string></stringlist></property>
+<property name="noneEnabled"><bool>true</bool></property>
+<property name="SlicerParameterName" stdset="0"><string>volume</string></property></widget></item>
+<item row="1" column="1"><widget class="QCheckBox" name="flag">
+<property name="SlicerParameterName" stdset="0"><string>flag</string></property></widget></item>
+<item row="2" column="1"><widget class="QComboBox" name="mode">
+<property name="SlicerParameterName" stdset="0"><string>mode</string></property></widget></item>
+<item row="3" column="1"><widget class="ctkSliderWidget" name="weight">
+<property name="SlicerParameterName" stdset="0"><string>weight</string></property></widget></item>
+<item row="4" column="1"><widget class="QPushButton" name="apply"/></item>
+</layout></widget></item></layout></widget>
+<customwidgets/><connections><connection><sender>Sample</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>
+<receiver>volume</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot></connection></connections></ui>"""
+
+
+@pytest.fixture
+def ui(slicerApplication, tmp_path):
+    """The widgets of a small .ui, and the widget around them as `Sample`, which has the scene."""
+    import slicer
+
+    path = tmp_path / "sample.ui"
+    path.write_text(UI)
+    widget = slicer.util.loadUI(str(path))
+    widgets = slicer.util.childWidgetVariables(widget)
+    widget.setMRMLScene(slicer.mrmlScene)
+    widgets.Sample = widget
+    return widgets
+
+
+class TestPythonQt:
+    def test_a_property_is_an_attribute_and_not_callable(self, slicerApplication):
+        import qt
+
+        label = qt.QLabel("a")
+        assert label.text == "a"
+        label.text = "b"
+        assert label.text == "b"
+        with pytest.raises(TypeError):
+            label.text()
+
+    def test_a_property_takes_what_python_can_make_of_the_value(self, slicerApplication):
+        import qt
+
+        label, button, box = qt.QLabel(), qt.QPushButton(), qt.QSpinBox()
+        label.text = None
+        button.enabled = []
+        box.value = 2.7
+        assert (label.text, button.enabled, box.value) == ("None", False, 2)
+        with pytest.raises(AttributeError):
+            box.value = "2"
+
+    def test_an_unknown_attribute_cannot_be_read_or_set(self, slicerApplication):
+        import qt
+
+        button = qt.QPushButton()
+        with pytest.raises(AttributeError):
+            button.set_text("a")
+        with pytest.raises(AttributeError):
+            button.note = 1
+        with pytest.raises(AttributeError):
+            button.setText = print
+        with pytest.raises(AttributeError):
+            qt.QNothing  # noqa: B018
+
+    def test_a_dynamic_property_is_an_attribute(self, slicerApplication):
+        import qt
+
+        button = qt.QPushButton()
+        button.setProperty("note", 1)
+        assert button.note == 1
+        button.note = 2
+        assert button.property("note") == 2
+
+    def test_a_child_is_an_attribute_by_its_name(self, ui):
+        assert ui.section.flag is ui.flag
+        assert ui.flag.name == ui.flag.objectName == "flag"
+
+    def test_an_object_has_one_wrapper_of_its_own_class(self, ui):
+        import ctk
+        import qt
+
+        assert ui.Sample.findChild(qt.QCheckBox, "flag") is ui.flag
+        assert ui.flag.parent() is ui.section
+        assert type(ui.flag) == qt.QCheckBox  # noqa: E721
+        assert type(ui.section) == ctk.ctkCollapsibleButton  # noqa: E721
+        assert not isinstance(ui.flag, qt.QWidget)
+        assert ui.flag.inherits("QAbstractButton")
+
+    def test_signals_by_signature_and_by_name(self, slicerApplication):
+        import qt
+
+        button, calls = qt.QPushButton(), []
+
+        def received(checked):
+            calls.append(checked)
+
+        assert button.connect("clicked(bool)", received)
+        button.click()
+        assert button.disconnect("clicked(bool)", received)
+        button.click()
+        button.clicked.connect(received)
+        button.click()
+        button.clicked.disconnect(received)
+        button.click()
+        assert calls == [False, False]
+
+    def test_a_receiver_gets_no_more_than_it_takes(self, slicerApplication):
+        import qt
+
+        button, calls = qt.QPushButton(), []
+        button.connect("clicked(bool)", lambda: calls.append("none"))
+        button.connect("clicked(bool)", lambda *a: calls.append(a))
+        button.click()
+        assert calls == ["none", (False,)]
+
+    def test_a_wrong_signature_connects_nothing(self, slicerApplication):
+        import qt
+        from standin import receivers
+
+        assert not qt.QPushButton().connect("clicked(int)", print)
+        assert "clicked(int)" in receivers.problems.pop()
+
+    def test_an_exception_in_a_slot_is_printed_and_recorded(self, slicerApplication, capsys):
+        import qt
+
+        button = qt.QPushButton()
+        button.connect("clicked()", lambda: 1 / 0)
+        button.click()
+        assert "ZeroDivisionError" in capsys.readouterr().err
+        with pytest.raises(AssertionError):
+            slicerApplication.raiseErrors()
+        assert isinstance(slicerApplication.errors.pop(), ZeroDivisionError)
+
+    def test_an_exception_in_an_observer_is_recorded(self, slicerApplication):
+        import slicer
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+        node.AddObserver("ModifiedEvent", lambda caller, event: 1 / 0)
+        node.Modified()
+        assert isinstance(slicerApplication.errors.pop(), ZeroDivisionError)
+
+    def test_enums_are_integers_that_qt_takes(self, slicerApplication):
+        import qt
+
+        item = qt.QListWidgetItem("a")
+        item.setCheckState(qt.Qt.Checked)
+        item.setFlags(item.flags() & ~qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
+        assert item.checkState() == qt.Qt.Checked == 2
+        assert not item.flags() & qt.Qt.ItemIsSelectable
+        assert item.text() == "a"  # no QObject: a method
+        assert qt.QMessageBox.Ok | qt.QMessageBox.Cancel == 0x400400
+
+    def test_lists_become_tuples(self, ui):
+        assert ui.volume.nodeTypes == ("vtkMRMLScalarVolumeNode",)
+        assert isinstance(ui.Sample.children(), tuple)
+
+    def test_wrong_arguments_are_a_value_error(self, slicerApplication):
+        import qt
+
+        with pytest.raises(ValueError, match="overload"):
+            qt.QLabel().setText()
+        with pytest.raises(ValueError, match="overload"):
+            qt.QPushButton([1])
+
+    def test_a_timer_calls_once(self, slicerApplication):
+        import qt
+
+        calls = []
+        qt.QTimer.singleShot(0, lambda: calls.append(1))
+        slicerApplication.waitUntil(lambda: calls, 5)
+        assert calls == [1]
+
+
+class TestWidgets:
+    def test_a_closed_section_hides_its_contents_until_it_opens(self, ui, slicerApplication):
+        ui.Sample.show()
+        slicerApplication.processEvents()
+        assert ui.section.collapsed
+        assert not ui.flag.visible
+        ui.weight.visible = False
+        ui.section.collapsed = False
+        assert ui.flag.visible
+        assert not ui.weight.visible
+
+    def test_what_python_cannot_reach_in_slicer_it_cannot_reach_here(self, ui):
+        for widget, name in ((ui.section, "setCollapsed"), (ui.weight, "setRange"), (ui.volume, "setNodeTypes")):
+            with pytest.raises(AttributeError):
+                getattr(widget, name)
+
+    def test_the_selector_follows_the_scene(self, ui):
+        import slicer
+
+        first = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "first")
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "other")
+        assert ui.volume.nodeCount() == 1
+        assert ui.volume.currentNode() is None
+        seen = []
+        ui.volume.connect("currentNodeChanged(vtkMRMLNode*)", seen.append)
+        ui.volume.connect("currentNodeChanged(bool)", seen.append)
+        ui.volume.setCurrentNode(first)
+        assert seen == [first, True]
+        assert ui.volume.currentNodeID == first.GetID()
+        slicer.mrmlScene.RemoveNode(first)
+        assert ui.volume.currentNode() is None
+        assert seen[2:] == [None, False]
+
+    def test_without_none_the_first_node_is_chosen(self, slicerApplication):
+        import slicer
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "first")
+        selector = slicer.qMRMLNodeComboBox()
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.setMRMLScene(slicer.mrmlScene)
+        assert selector.currentNode() is node
+
+    def test_the_selector_makes_nodes(self, ui):
+        added = []
+        ui.volume.connect("nodeAddedByUser(vtkMRMLNode*)", added.append)
+        ui.volume.baseName = "Warped"
+        node = ui.volume.addNode()
+        assert node.GetName() == "Warped"
+        assert ui.volume.currentNode() is node
+        assert added == [node]
+
+    def test_the_selector_filters_by_attribute(self, ui):
+        import slicer
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        ui.volume.addAttribute("vtkMRMLScalarVolumeNode", "kind", "pet")
+        assert ui.volume.nodeCount() == 0
+        node.SetAttribute("kind", "pet")
+        assert ui.volume.nodeCount() == 1
+
+    def test_checkable_selector(self, slicerApplication):
+        import qt
+        import slicer
+
+        selector, changes = slicer.qMRMLCheckableNodeComboBox(), []
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.setMRMLScene(slicer.mrmlScene)
+        nodes = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in "ab"]
+        selector.connect("checkedNodesChanged()", lambda: changes.append(1))
+        selector.setCheckState(nodes[1], qt.Qt.Checked)
+        assert selector.checkedNodes() == (nodes[1],)
+        assert changes == [1]
+
+    def test_a_ui_with_a_wrong_property_or_connection_is_refused(self, slicerApplication, tmp_path):
+        import slicer
+
+        for wrong in (UI.replace('"collapsed"', '"closed"'), UI.replace("<slot>setMRMLScene", "<slot>setScene")):
+            (tmp_path / "wrong.ui").write_text(wrong)
+            with pytest.raises(ValueError, match="closed|setScene"):
+                slicer.util.loadUI(str(tmp_path / "wrong.ui"))
