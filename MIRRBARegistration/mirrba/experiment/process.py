@@ -54,6 +54,9 @@ def run(task: Task, folder: Path, should_stop: Callable[[], bool] = lambda: Fals
 def _start(task: Task, folder: Path) -> subprocess.Popen[bytes]:
     environment = os.environ | dict.fromkeys(_THREADS, str(task.settings.threads))
     environment["ANTS_RANDOM_SEED"] = str(task.settings.seed + 1)
+    # The child finds this very package, installed or not.
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # Waiting threads sleep: several runs on one machine otherwise slow each other manifold.
     environment.setdefault("GOMP_SPINCOUNT", "20000")
     command = [sys.executable, "-m", f"{__package__}.run_method", str(folder.absolute())]
