@@ -265,3 +265,161 @@ class TestWidgets:
             (tmp_path / "wrong.ui").write_text(wrong)
             with pytest.raises(ValueError, match="closed|setScene"):
                 slicer.util.loadUI(str(tmp_path / "wrong.ui"))
+
+
+class Mode(enum.Enum):
+    FAST = "fast"
+    EXACT = "exact"
+
+
+@pytest.fixture
+def parameterNode(slicerApplication):
+    import slicer
+
+    return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "parameters")
+
+
+@pytest.fixture
+def Parameters(slicerApplication):
+    """A parameter node wrapper class with a parameter of every kind that the sample .ui connects, and more."""
+    import slicer
+    from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
+
+    @parameterNodeWrapper
+    class Sample:
+        volume: slicer.vtkMRMLScalarVolumeNode
+        flag: bool = True
+        mode: Mode = Mode.EXACT
+        weight: Annotated[float, WithinRange(1, 5), Default(2.5)]
+        count: int
+        names: list[str]
+        note: str
+        limit: float | None
+
+    return Sample
+
+
+class TestParameterNodes:
+    def test_defaults_are_written_at_once(self, Parameters, parameterNode):
+        parameters = Parameters(parameterNode)
+        assert (parameters.flag, parameters.mode, parameters.weight) == (True, Mode.EXACT, 2.5)
+        assert (parameters.volume, parameters.count, parameters.note, parameters.limit) == (None, 0, "", None)
+        assert parameters.names == []
+        assert parameterNode.GetParameter("flag") == "True"
+        assert parameterNode.GetParameter("mode") == "EXACT"
+        assert parameterNode.GetParameter("weight") == "2.5"
+        assert parameterNode.GetParameter("names.len") == "0"
+        assert parameterNode.GetParameter("limit.1") == "True"
+
+    def test_values_are_those_of_the_node(self, Parameters, parameterNode):
+        import slicer
+
+        parameters, other = Parameters(parameterNode), Parameters(parameterNode)
+        parameters.volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        parameters.names.append("a")
+        parameters.names += ["b"]
+        parameters.limit = 3.0
+        parameters.mode = Mode.FAST
+        assert other.volume is parameters.volume is parameterNode.GetNodeReference("volume")
+        assert other.names == ["a", "b"]
+        assert (other.limit, other.mode) == (3.0, Mode.FAST)
+        parameters.names = []
+        assert not parameterNode.HasParameter("names.0")
+
+    def test_a_removed_node_is_none(self, Parameters, parameterNode):
+        import slicer
+
+        parameters = Parameters(parameterNode)
+        parameters.volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        slicer.mrmlScene.RemoveNode(parameters.volume)
+        assert parameters.volume is None
+
+    def test_wrong_values_are_refused(self, Parameters, parameterNode):
+        import slicer
+
+        parameters = Parameters(parameterNode)
+        for name, value, error in (
+            ("weight", 6.0, ValueError),
+            ("weight", None, ValueError),
+            ("flag", 1, TypeError),
+            ("count", 1.5, TypeError),
+            ("note", None, ValueError),
+            ("mode", "FAST", TypeError),
+            ("names", [1], TypeError),
+            ("volume", slicer.vtkMRMLTransformNode(), TypeError),
+            ("limit", "a", TypeError),
+        ):
+            with pytest.raises(error):
+                setattr(parameters, name, value)
+
+    def test_a_list_is_not_added_to(self, Parameters, parameterNode):
+        with pytest.raises(NotImplementedError):
+            Parameters(parameterNode).names + ["a"]
+
+    def test_the_gui_shows_and_sets_the_parameters(self, Parameters, parameterNode, ui):
+        import slicer
+
+        parameters = Parameters(parameterNode)
+        tag = parameters.connectGui(ui)
+        assert (ui.flag.checked, ui.mode.currentText, ui.mode.count, ui.weight.value) == (True, "EXACT", 2, 2.5)
+        assert (ui.weight.minimum, ui.weight.maximum) == (1, 5)
+        ui.flag.checked = False
+        ui.mode.currentIndex = 0
+        ui.weight.value = 3
+        ui.volume.addNode()
+        assert (parameters.flag, parameters.mode, parameters.weight) == (False, Mode.FAST, 3)
+        assert parameters.volume is ui.volume.currentNode() is not None
+        parameters.weight = 4
+        assert ui.weight.value == 4
+        parameters.disconnectGui(tag)
+        ui.flag.checked = True
+        parameters.weight = 5
+        assert (parameters.flag, ui.weight.value) == (False, 4)
+        slicer.mrmlScene.Clear()
+
+    def test_a_widget_is_a_gui_too(self, Parameters, parameterNode, ui):
+        parameters = Parameters(parameterNode)
+        parameters.connectGui(ui.Sample)
+        parameters.flag = False
+        assert not ui.flag.checked
+
+    def test_pairs_without_a_connector_are_refused(self, Parameters, parameterNode):
+        import ctk
+        import qt
+        import slicer
+
+        parameters = Parameters(parameterNode)
+        for name, widget in (
+            ("names", qt.QListWidget()),
+            ("note", qt.QPlainTextEdit()),
+            ("note", qt.QComboBox()),
+            ("flag", qt.QRadioButton()),
+            ("volume", slicer.qMRMLCheckableNodeComboBox()),
+            ("count", qt.QSlider()),
+        ):
+            with pytest.raises(RuntimeError):
+                parameters.connectParametersToGui({name: widget})
+        with pytest.raises(ValueError, match="absent"):
+            parameters.connectParametersToGui({"absent": ctk.ctkCheckBox()})
+
+    def test_a_default_outside_its_range_is_refused(self, parameterNode):
+        from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+        @parameterNodeWrapper
+        class Sample:
+            weight: Annotated[float, WithinRange(1, 5)]
+
+        with pytest.raises(ValueError, match="0"):
+            Sample(parameterNode)
+
+    def test_parameters_survive_the_scene_file(self, Parameters, parameterNode, slicerApplication, tmp_path):
+        import slicer
+
+        Parameters(parameterNode).weight = 4.5
+        path = tmp_path / "scene.mrml"
+        slicer.mrmlScene.SetURL(str(path))
+        slicer.mrmlScene.Commit()
+        slicer.mrmlScene.Clear()
+        slicer.mrmlScene.SetURL(str(path))
+        slicer.mrmlScene.Import()
+        assert Parameters(slicer.util.getNode("parameters")).weight == 4.5

@@ -222,6 +222,7 @@ def _startQt() -> None:
     """The one QApplication of the process, with a font."""
     if QtWidgets.QApplication.instance() is not None:
         return
+    QtCore.qInstallMessageHandler(_onQtMessage)
     application = QtWidgets.QApplication(["Slicer"])
     application.setStyle("Fusion")
     application.setOrganizationName("NA-MIC")
@@ -232,3 +233,9 @@ def _startQt() -> None:
                 QtGui.QFontDatabase.addApplicationFont(str(font))
     application.setFont(QtGui.QFont("DejaVu Sans", 9))
     SlicerApplication.qApplication = application
+
+
+def _onQtMessage(kind: QtCore.QtMsgType, context: QtCore.QMessageLogContext, message: str) -> None:
+    """Qt's warnings, save what the offscreen plug-in says about every window."""
+    if "propagateSizeHints" not in message:
+        print(message, file=sys.stderr)

@@ -41,11 +41,10 @@ class Collapsing:
 
     def _showOrHide(self, child: QtWidgets.QWidget, opened: bool) -> None:
         self._isHiding = True
-        if opened:
-            child.setVisible(self._shownWhenOpen.pop(child, _isMeantToBeShown(child)))
-        else:
-            self._shownWhenOpen.setdefault(child, _isMeantToBeShown(child))
-            child.setVisible(False)
+        meant = self._shownWhenOpen.setdefault(child, _isMeantToBeShown(child))
+        child.setVisible(opened and meant)
+        if meant:  # else a later hide(), of a hidden child, would not be noticed
+            child.setAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
         self._isHiding = False
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
@@ -58,9 +57,10 @@ class Collapsing:
 
     def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
         kinds = (QtCore.QEvent.Type.ShowToParent, QtCore.QEvent.Type.HideToParent)
-        if event.type() in kinds and self._isCollapsed() and not self._isHiding:
+        if event.type() in kinds and not self._isHiding:
             self._shownWhenOpen[child] = event.type() == kinds[0]
-            self._showOrHide(child, False)
+            if self._isCollapsed() and self._shownWhenOpen[child]:
+                self._showOrHide(child, False)
         return False
 
 

@@ -136,7 +136,9 @@ class DoubleSpinBox(QtWidgets.QWidget):
     decimals = Property(int, lambda self: self._spinBox.decimals(), setDecimals)
     minimum = Property(float, lambda self: self._spinBox.minimum(), lambda self, v: self._spinBox.setMinimum(v))
     maximum = Property(float, lambda self: self._spinBox.maximum(), lambda self, v: self._spinBox.setMaximum(v))
-    singleStep = Property(float, lambda self: self._spinBox.singleStep(), lambda self, v: self._spinBox.setSingleStep(v))
+    singleStep = Property(
+        float, lambda self: self._spinBox.singleStep(), lambda self, v: self._spinBox.setSingleStep(v)
+    )
     prefix = Property(str, lambda self: self._spinBox.prefix(), lambda self, v: self._spinBox.setPrefix(v))
     suffix = Property(str, lambda self: self._spinBox.suffix(), lambda self, v: self._spinBox.setSuffix(v))
 

@@ -127,8 +127,13 @@ def makePyTorchUtils(installed: list[str]) -> types.ModuleType:
         def torchInstalled(self) -> bool:
             return bool(installed)
 
-        def installTorch(self, askConfirmation=False, forceComputationBackend=None, torchVersionRequirement=None,
-                         torchvisionVersionRequirement=None):
+        def installTorch(
+            self,
+            askConfirmation=False,
+            forceComputationBackend=None,
+            torchVersionRequirement=None,
+            torchvisionVersionRequirement=None,
+        ):
             installed.append(torchVersionRequirement or "")
 
     module.PyTorchUtilsLogic = PyTorchUtilsLogic

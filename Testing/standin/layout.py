@@ -175,7 +175,10 @@ class LayoutManager(QtCore.QObject):
     def close(self) -> None:
         self._observation[0].RemoveObserver(self._observation[1])
         self._applicationLogic.SetSliceLogics(None)
+        for widget in self._sliceWidgets.values():
+            widget.sliceLogic().SetMRMLScene(None)
         self._sliceWidgets.clear()
+        self._logic.SetMRMLScene(None)
 
     @offered
     def layoutLogic(self):

@@ -96,9 +96,7 @@ class NodeComboBox(QtWidgets.QWidget):
         self._comboBox = self._makeComboBox()
         self._comboBox.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Expanding)
         self._comboBox.setMinimumContentsLength(8)
-        self._comboBox.setSizeAdjustPolicy(
-            QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self._comboBox.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         layout.addWidget(self._comboBox)
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Preferred, QtWidgets.QSizePolicy.Policy.Fixed)
         self._comboBox.currentTextChanged.connect(self._onCurrentTextChanged)
@@ -265,7 +263,10 @@ class NodeComboBox(QtWidgets.QWidget):
 
     def _appendActions(self) -> None:
         label = self.nodeTypeLabel(self._types[0] if len(self._types) == 1 else "")
-        actions = [("renameEnabled", "RENAME", f"Rename current {label}"), ("editEnabled", "EDIT", f"Edit current {label}")]
+        actions = [
+            ("renameEnabled", "RENAME", f"Rename current {label}"),
+            ("editEnabled", "EDIT", f"Edit current {label}"),
+        ]
         for nodeType in self._types:
             typeLabel = self.nodeTypeLabel(nodeType)
             actions.append(("addEnabled", f"CREATE/{nodeType}", f"Create new {typeLabel}"))

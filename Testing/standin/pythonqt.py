@@ -49,7 +49,9 @@ class PythonQtClass(type):
         try:
             return wrap(cls.nativeClass(*map(unwrap, args)))
         except TypeError as error:
-            raise ValueError(f"Could not find matching overload for given arguments: {args} of {cls.__name__}") from error
+            raise ValueError(
+                f"Could not find matching overload for given arguments: {args} of {cls.__name__}"
+            ) from error
 
     def __getattr__(cls, name: str):
         if not name.startswith("_"):
