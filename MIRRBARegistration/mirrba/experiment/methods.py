@@ -113,7 +113,7 @@ def _baselines() -> list[Method]:
             {**_INTENSITIES, "type_of_transform": "SyNCC"},
             quick=None,
         ),
-        *(_elastix(level) for level in (1, 2, 3, 4)),
+        *(_elastix(level, f"elastix-level-{level}", f"Elastix Level {level}") for level in (1, 2, 3)),
         _elastix(4, "elastix", "Elastix"),
         Method(
             "greedy",
@@ -132,10 +132,10 @@ def _baselines() -> list[Method]:
     ]
 
 
-def _elastix(level: int, name: str | None = None, title: str | None = None) -> Method:
+def _elastix(level: int, name: str, title: str) -> Method:
     return Method(
-        name or f"elastix-level-{level}",
-        title or f"Elastix Level {level}",
+        name,
+        title,
         f"elastix: rigid, affine, then B-spline by NCC and bending energy, {level} of 4 resolutions (itk-elastix).",
         "elastix",
         {
@@ -201,8 +201,13 @@ def _all() -> list[Method]:
 METHODS: dict[str, Method] = {method.name: method for method in _all()}
 
 
+# The paper's other names for the same.
+ALIASES = {"elastix-level-4": "elastix", "mirrba-level-3": "mirrba", "mirrba-depth-3": "mirrba"}
+
+
 def find(name: str) -> Method:
     """The method of that name. Raises InputError."""
+    name = ALIASES.get(name, name)
     if name not in METHODS:
         raise InputError(f"There is no method '{name}'; choose one of: {', '.join(METHODS)}.")
     return METHODS[name]
