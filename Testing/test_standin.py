@@ -1,8 +1,6 @@
 """The stand-in for the Slicer application keeps PythonQt's and Slicer's habits."""
 
 import enum
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -263,7 +261,7 @@ class TestWidgets:
 
         for wrong in (UI.replace('"collapsed"', '"closed"'), UI.replace("<slot>setMRMLScene", "<slot>setScene")):
             (tmp_path / "wrong.ui").write_text(wrong)
-            with pytest.raises(ValueError, match="closed|setScene"):
+            with pytest.raises(ValueError, match=r"closed|setScene"):
                 slicer.util.loadUI(str(tmp_path / "wrong.ui"))
 
 
@@ -353,8 +351,9 @@ class TestParameterNodes:
                 setattr(parameters, name, value)
 
     def test_a_list_is_not_added_to(self, Parameters, parameterNode):
+        names = Parameters(parameterNode).names
         with pytest.raises(NotImplementedError):
-            Parameters(parameterNode).names + ["a"]
+            names + ["a"]  # noqa: RUF005 - the operator is what is tested
 
     def test_the_gui_shows_and_sets_the_parameters(self, Parameters, parameterNode, ui):
         import slicer

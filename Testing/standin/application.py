@@ -34,6 +34,7 @@ _MODULE_LOGICS = {
     "Tables": "vtkSlicerTablesLogic",
     "CropVolume": "vtkSlicerCropVolumeLogic",
 }
+_WINDOW_SIZE = (1400, 900)
 _FONT_FOLDERS = ("matplotlib/mpl-data/fonts/ttf",)
 
 
@@ -183,6 +184,8 @@ class SlicerApplication:
         for moduleName, logic in self.headless.logics.items():
             self.moduleManager.add(Module(moduleName, logic))
         self.mainWindow = MainWindow(self)
+        self.mainWindow.resize(*_WINDOW_SIZE)
+        self.mainWindow.show()
         _publish("slicer.i18n", i18n)
         self.packaging = Packaging()
         _publish("slicer.packaging", self.packaging.makeModule())

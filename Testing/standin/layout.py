@@ -96,8 +96,8 @@ class SliceWidget(QtWidgets.QWidget):
         super().__init__()
         self._logic = slicer.vtkMRMLSliceLogic()
         self._logic.SetMRMLApplicationLogic(applicationLogic)
+        self._logic.SetSliceNode(sliceNode)  # before the scene: it names the nodes of the slice's model
         self._logic.SetMRMLScene(sliceNode.GetScene())
-        self._logic.SetSliceNode(sliceNode)
         self._view = SliceView(self._logic, self)
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -1,4 +1,8 @@
-"""slicer.app and the main window. Properties and methods of qSlicerCoreApplication.h, qSlicerApplication.h, QApplication."""
+"""slicer.app and the main window.
+
+Properties and methods were checked in qSlicerCoreApplication.h, qSlicerApplication.h and their PythonQt decorators,
+qSlicerMainWindow.h, qSlicerModuleSelectorToolBar.h and QApplication.
+"""
 
 from __future__ import annotations
 
