@@ -1,6 +1,7 @@
 """The stand-in for the Slicer application keeps PythonQt's and Slicer's habits."""
 
 import enum
+import sys
 from typing import Annotated
 
 import pytest
@@ -422,3 +423,164 @@ class TestParameterNodes:
         slicer.mrmlScene.SetURL(str(path))
         slicer.mrmlScene.Import()
         assert Parameters(slicer.util.getNode("parameters")).weight == 4.5
+
+
+MODULE = """
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import *
+
+
+class Sample(ScriptedLoadableModule):
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Sample module")
+        parent.categories = ["Registration"]
+
+
+class SampleWidget(ScriptedLoadableModuleWidget):
+    calls = []
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/Sample.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = SampleLogic()
+        self.ui.apply.connect("clicked(bool)", self.onApply)
+        self.calls.append("setup")
+
+    def onApply(self, checked=False):
+        with slicer.util.tryWithErrorDisplay("It failed."):
+            raise RuntimeError("no reason")
+
+    def enter(self):
+        self.calls.append(f"enter {self.parent.isEntered}")
+
+    def exit(self):
+        self.calls.append("exit")
+
+    def cleanup(self):
+        self.calls.append("cleanup")
+
+
+class SampleLogic(ScriptedLoadableModuleLogic):
+    pass
+"""
+
+
+@pytest.fixture
+def moduleFile(tmp_path):
+    (tmp_path / "Resources" / "UI").mkdir(parents=True)
+    (tmp_path / "Resources" / "UI" / "Sample.ui").write_text(UI)
+    (tmp_path / "Sample.py").write_text(MODULE)
+    return tmp_path / "Sample.py"
+
+
+class TestApplication:
+    def test_a_module_lives_and_leaves_nothing_behind(self, moduleFile):
+        pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+        import slicer
+        import standin
+
+        namesBefore, modulesBefore = set(vars(slicer)), set(sys.modules)
+        with standin.SlicerApplication() as application:
+            widget = application.loadModule(moduleFile)
+            assert slicer.modules.sample.title == "Sample module"
+            assert slicer.modules.sample.categories == ("Registration",)
+            assert slicer.util.getModuleWidget("Sample") is widget is slicer.modules.SampleWidget
+            assert slicer.util.getModuleLogic("Sample") is widget.logic
+            assert widget.ui.volume.mrmlScene() is slicer.mrmlScene
+            node = widget.logic.getParameterNode()
+            assert node is widget.logic.getParameterNode()
+            assert node.GetAttribute("ModuleName") == "Sample"
+        assert widget.calls == ["setup", "enter True", "exit", "cleanup"]
+        assert set(vars(slicer)) == namesBefore
+        assert not {"qt", "ctk", "Sample", "slicer.i18n"} & (set(sys.modules) - modulesBefore)
+
+    def test_messages_are_recorded_and_answered(self, slicerApplication, moduleFile):
+        import slicer
+
+        widget = slicerApplication.loadModule(moduleFile)
+        widget.ui.apply.click()
+        (message,) = slicerApplication.dialogs.messages
+        assert (message.text, message.icon) == ("It failed.\n\nno reason", "critical")
+        assert isinstance(slicerApplication.errors.pop(), RuntimeError)  # tryWithErrorDisplay raises it again
+        assert slicer.util.confirmOkCancelDisplay("Really?")
+        slicerApplication.dialogs.answer = "cancel"
+        assert not slicer.util.confirmOkCancelDisplay("Really?")
+
+    def test_a_file_dialog_returns_a_str(self, slicerApplication):
+        import qt
+
+        assert qt.QFileDialog.getSaveFileName(None, "Save", "a.csv", "*.csv") == ""
+        slicerApplication.dialogs.fileNames.append("/tmp/b.csv")
+        assert qt.QFileDialog.getSaveFileName(None, "Save", "a.csv", "*.csv") == "/tmp/b.csv"
+
+    def test_settings_are_the_applications_own(self, slicerApplication):
+        import qt
+        import slicer
+
+        qt.QSettings().setValue("Sample/answer", 42)
+        assert int(slicer.app.userSettings().value("Sample/answer")) == 42
+        assert str(slicerApplication.folder) in slicer.app.settings().fileName()
+
+    def test_the_layout_has_real_slice_views(self, slicerApplication):
+        import numpy as np
+        import slicer
+
+        volume = slicer.util.addVolumeFromArray(np.full((10, 20, 30), 100.0))
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        manager = slicer.app.layoutManager()
+        assert manager.sliceViewNames() == ("Red", "Green", "Yellow")
+        red = manager.sliceWidget("Red")
+        assert red.mrmlSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()
+        assert red.sliceLogic().GetSliceNode() is red.mrmlSliceNode()
+        manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+        slicerApplication.processEvents()
+        assert manager.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+        assert red.visible
+        assert not manager.sliceWidget("Green").visible
+
+    def test_a_layout_of_ones_own(self, slicerApplication):
+        import slicer
+
+        view = '<item><view class="vtkMRMLSliceNode" singletontag="{0}"><property name="orientation" action="default">'
+        view += 'Coronal</property><property name="viewlabel" action="default">{0}</property></view></item>'
+        layout = f'<layout type="horizontal">{view.format("Before")}{view.format("After")}</layout>'
+        manager = slicer.app.layoutManager()
+        manager.layoutLogic().GetLayoutNode().AddLayoutDescription(751, layout)
+        manager.setLayout(751)
+        slicerApplication.processEvents()
+        assert manager.sliceWidget("Before").visible
+        assert manager.sliceWidget("After").mrmlSliceNode().GetOrientation() == "Coronal"
+
+    def test_the_screenshot_shows_panel_and_slices(self, slicerApplication, moduleFile, tmp_path):
+        import numpy as np
+        import slicer
+        from PySide6.QtGui import QImage
+
+        slicerApplication.loadModule(moduleFile)
+        volume = slicer.util.addVolumeFromArray(np.tile(np.linspace(0, 100, 30), (10, 20, 1)))
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+        slicerApplication.mainWindowScreenshot(tmp_path / "shot.png")
+        image = QImage(str(tmp_path / "shot.png"))
+        assert len({image.pixel(x, image.height() // 2) for x in range(600, image.width())}) > 10
+        panel = {image.pixel(x, y) for x in range(20, 100) for y in range(image.height())}
+        assert len(panel) > 10  # the section's title is drawn
+
+    def test_requirements_are_asked_for_and_not_installed(self, slicerApplication, tmp_path):
+        import slicer
+
+        (tmp_path / "requirements.txt").write_text("# engine\nnumpy>=1\nno-such-package>=2\n")
+        requirements = slicer.packaging.load_requirements(tmp_path / "requirements.txt")
+        assert slicer.packaging.pip_check("numpy>=1")
+        assert not slicer.packaging.pip_check(requirements)
+        slicerApplication.dialogs.answer = "cancel"
+        with pytest.raises(RuntimeError):
+            slicer.packaging.pip_ensure(requirements, requester="Sample")
+        slicerApplication.dialogs.answer = "ok"
+        slicer.packaging.pip_ensure(requirements, requester="Sample")
+        assert [r.name for r in slicerApplication.packaging.installed] == ["no-such-package"]

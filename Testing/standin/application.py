@@ -34,6 +34,7 @@ _MODULE_LOGICS = {
     "Tables": "vtkSlicerTablesLogic",
     "CropVolume": "vtkSlicerCropVolumeLogic",
 }
+_PUBLISHED = ("qt", "ctk", "SampleData", "ScreenCapture", "PyTorchUtils")
 _WINDOW_SIZE = (1400, 900)
 _FONT_FOLDERS = ("matplotlib/mpl-data/fonts/ttf",)
 
@@ -51,6 +52,7 @@ class SlicerApplication:
         self.installedTorch: list[str] = []
         self.errors: list[BaseException] = []
         self.mainWindow: MainWindow | None = None
+        self._moduleFolders: list[Path] = []
 
     def __enter__(self) -> SlicerApplication:
         _startQt()
@@ -84,7 +86,8 @@ class SlicerApplication:
 
     def loadModule(self, path: Path):
         """Load a scripted module's file as Slicer does, show the module, and return its widget object."""
-        module = loadScriptedModule(Path(path), self)
+        self._moduleFolders.append(Path(path).resolve().parent)
+        module = loadScriptedModule(Path(path).resolve(), self)
         slicer.util.selectModule(module.name)
         self.processEvents()
         return getattr(slicer.modules, f"{module.name}Widget")
@@ -141,13 +144,23 @@ class SlicerApplication:
         self._slicerNames = dict(vars(slicer))
 
     def _restore(self) -> None:
-        for name in [n for n in sys.modules if n not in self._sysModules and _isOurs(n)]:
+        for name in [n for n in sys.modules if n not in self._sysModules and self._isOurs(n)]:
             del sys.modules[name]
         sys.path[:] = self._sysPath
         for name in [n for n in vars(slicer) if n not in self._slicerNames]:
             delattr(slicer, name)
         for name, value in self._slicerNames.items():
             setattr(slicer, name, value)
+
+    def _isOurs(self, name: str) -> bool:
+        """Whether a module came with the application: a stand-in, or a loaded scripted module and what it imported.
+
+        The engine stays: it knows nothing of the application, and is slow to import.
+        """
+        if name in _PUBLISHED or name.startswith("slicer."):
+            return True
+        isEngine = name.partition(".")[0] == "mirrba"
+        return not isEngine and any(_isUnder(name, folder) for folder in self._moduleFolders)
 
     def _publishQt(self) -> None:
         _publish("qt", qtModule.makeQtModule())
@@ -210,15 +223,10 @@ def _publish(name: str, module: types.ModuleType) -> None:
         setattr(slicer, name.partition(".")[2], module)
 
 
-def _isOurs(name: str) -> bool:
-    """Whether a module in sys.modules came with the application: the stand-ins, and the loaded scripted modules."""
-    import importlib.machinery
-
-    if name in ("qt", "ctk", "SampleData", "ScreenCapture", "PyTorchUtils") or name.startswith("slicer."):
-        return True
-    spec = getattr(sys.modules[name], "__spec__", None)
-    origin = getattr(spec, "origin", None) if isinstance(spec, importlib.machinery.ModuleSpec) else None
-    return bool(origin) and "MIRRBARegistration" in origin and not name.startswith("mirrba")
+def _isUnder(name: str, folder: Path) -> bool:
+    """Whether a module in sys.modules was loaded from below a folder."""
+    origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
+    return bool(origin) and folder in Path(origin).parents
 
 
 def _startQt() -> None:
