@@ -213,12 +213,15 @@ def centres(grid: Geometry) -> np.ndarray:
 
 @needs("itk")
 @pytest.mark.slow
-def test_the_field_of_elastix_warps_as_transformix_does(volumes, pair_folder, tmp_path):
+def test_the_field_of_elastix_warps_as_transformix_does(volumes, pair_folder, tmp_path, monkeypatch):
     import itk
     from mirrba.experiment.backends import elastix
 
     fixed, moving = volumes
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     found = elastix.register(fixed, moving, tmp_path, task("elastix-level-2", pair_folder))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
     parameters = itk.ParameterObject.New()
     parameters.ReadParameterFiles([str(tmp_path / f"TransformParameters.{step}.txt") for step in range(3)])
     own = itk.array_from_image(itk.transformix_filter(elastix.as_itk(moving), parameters))

@@ -179,6 +179,17 @@ def test_whatever_a_package_does_becomes_a_sentence(pair, store, greedy_that, co
     assert (store.place(record) / "log.txt").is_file()
 
 
+def test_what_a_package_writes_where_it_is_started_stays_in_its_own_folder(
+    pair, store, greedy_that, monkeypatch, tmp_path
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    greedy_that("open('left-over', 'w').close(); raise RuntimeError('done')")
+    run(pair, "greedy", Store("results"))
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["results"]
+    assert not list(Path("results").rglob("left-over"))
+
+
 def test_a_failure_is_stored_and_tried_again_only_when_asked(pair, store, greedy_that):
     greedy_that("raise RuntimeError('full moon')")
     first = run(pair, "greedy", store)

@@ -61,8 +61,15 @@ def _start(task: Task, folder: Path) -> subprocess.Popen[bytes]:
     environment.setdefault("GOMP_SPINCOUNT", "20000")
     command = [sys.executable, "-m", f"{__package__}.run_method", str(folder.absolute())]
     with (folder / LOG_FILE).open("wb") as log:
+        # In its own folder: some packages write where they are started.
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
         )
 
 

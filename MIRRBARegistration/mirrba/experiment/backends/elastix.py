@@ -39,11 +39,11 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
         Input=images[1], TransformParameterObject=elastix.GetTransformParameterObject()
     )
     transformix.SetComputeDeformationField(True)
+    transformix.SetOutputDirectory(str(workdir))  # it writes the field, too: else where it was started
     transformix.Update()
     field = itk.array_from_image(transformix.GetOutputDeformationField())
     displacement = Geometry.from_image(fixed).image(np.asarray(field, np.float32), is_vector=True)
-    shown = {step: {key: list(value) for key, value in values.items()} for step, values in maps.items()}
-    return Registered(displacement, seconds, {"intensities": how, **shown})
+    return Registered(displacement, seconds, {"intensities": how, **maps})
 
 
 def parameter_maps(task: Task) -> dict[str, dict[str, list[str]]]:
@@ -55,7 +55,8 @@ def parameter_maps(task: Task) -> dict[str, dict[str, list[str]]]:
     factors = FINEST_FIRST[:resolutions][::-1]
     maps = {}
     for step in ("rigid", "affine", "bspline"):
-        values = dict(itk.ParameterObject.New().GetDefaultParameterMap(step, resolutions))
+        defaults = itk.ParameterObject.New().GetDefaultParameterMap(step, resolutions)
+        values = {key: list(value) for key, value in dict(defaults).items()}
         values |= {
             "Metric": ["AdvancedNormalizedCorrelation"],
             "MaximumNumberOfIterations": [str(config["iterations"])],
