@@ -175,6 +175,9 @@ class SlicerApplication:
         for className in ("vtkMRMLSliceCompositeNode", "vtkMRMLSliceNode"):
             for node in slicer.util.getNodesByClass(className):
                 self.scene.RemoveNode(node)  # the layout brings its own, with their colours
+        crosshair = slicer.vtkMRMLCrosshairNode()
+        crosshair.SetCrosshairName("default")
+        self.scene.AddNode(crosshair)
         for moduleName, className in _MODULE_LOGICS.items():
             logic = getattr(slicer, className)()
             logic.SetMRMLApplicationLogic(self.applicationLogic)

@@ -32,10 +32,10 @@ class CollapsibleButton(Collapsing, QtWidgets.QAbstractButton):
     collapsed = Property(bool, Collapsing._isCollapsed, Collapsing._setCollapsed, notify=contentsCollapsed)
 
     def minimumSizeHint(self) -> QtCore.QSize:
-        return self._hint("minimumSize")
+        return self._hint("totalMinimumSize")
 
     def sizeHint(self) -> QtCore.QSize:
-        return self._hint("sizeHint")
+        return self._hint("totalSizeHint")
 
     def _hint(self, of: str) -> QtCore.QSize:
         text = self.fontMetrics().size(Qt.TextFlag.TextShowMnemonic, self.text())

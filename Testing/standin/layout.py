@@ -1,8 +1,8 @@
 """The layout manager and its slice views: Slicer's real layout and slice logics, drawn on the CPU.
 
 A layout's slice views get their real vtkMRMLSliceNode and vtkMRMLSliceCompositeNode and show the real image of the
-slice logic, with the corner annotation's text. 3-D views, plots and tables are empty places. Segments, markups and
-slice intersections are not drawn: that is the work of displayable managers, which need OpenGL.
+slice logic, with the corner annotation's text and what drawing.py puts over it. Plot views show their chart's lines.
+3-D views and tables are empty places; markups and slice intersections are not drawn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from PySide6.QtCore import Property, Qt, Signal
 from vtk.util.numpy_support import vtk_to_numpy
 from vtk.util.vtkConstants import VTK_UNSIGNED_CHAR
 
+from .drawing import drawOverlays, drawPlot
 from .pythonqt import offered
 
 _HEADER = 22
@@ -59,6 +60,7 @@ class SliceView(QtWidgets.QWidget):
         image = self._image()
         if image is not None:
             painter.drawImage(0, 0, image)
+            drawOverlays(painter, self._logic.GetSliceNode(), self.width(), self.height())
         painter.setPen(QtGui.QColor("white"))
         for corner, alignment in enumerate(_CORNERS):
             text = self._cornerAnnotation.GetText(corner) or ""
@@ -149,6 +151,22 @@ class EmptyView(QtWidgets.QLabel):
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.setStyleSheet("background: qlineargradient(y1:0, y2:1, stop:0 #7474a8, stop:1 #c1c3e8); color: white")
         self.setMinimumSize(40, 40)
+
+
+class PlotView(QtWidgets.QWidget):
+    """The place of a plot view: its chart's lines."""
+
+    def __init__(self, viewNode) -> None:
+        super().__init__()
+        self._viewNode = viewNode
+        self.setMinimumSize(40, 40)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        painter = QtGui.QPainter(self)
+        painter.fillRect(self.rect(), Qt.GlobalColor.white)
+        chart = self._viewNode.GetPlotChartNode()
+        if chart is not None:
+            drawPlot(painter, chart, self.rect())
 
 
 class LayoutManager(QtCore.QObject):
@@ -265,12 +283,15 @@ class LayoutManager(QtCore.QObject):
                 element.get("type"), (0, index)
             )
             grid.addWidget(self._place(item[0]), row, column, int(item.get("rowspan", 1)), int(item.get("colspan", 1)))
-            grid.setRowStretch(row, 1)
-            grid.setColumnStretch(column, 1)
+            share = int(item.get("splitSize", 1))
+            grid.setRowStretch(row, share if element.get("type") == "vertical" else 1)
+            grid.setColumnStretch(column, share if element.get("type") == "horizontal" else 1)
         return frame
 
     def _view(self, element: ElementTree.Element) -> QtWidgets.QWidget:
         name = element.get("singletontag")
+        if element.get("class") == "vtkMRMLPlotViewNode":
+            return PlotView(self.mrmlScene().GetSingletonNode(name, "vtkMRMLPlotViewNode"))
         if element.get("class") != "vtkMRMLSliceNode":
             return EmptyView("3D" if element.get("class") == "vtkMRMLViewNode" else "")
         if name not in self._sliceWidgets:
