@@ -1,6 +1,7 @@
 # make demo   the whole job on a made PET pair, results in build/demo
 # make test   every test, style and types
 # make slow   the tests that take minutes each
+# make screenshots   the pictures of the panel in docs/images
 # make clean
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := .venv/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow lint screenshots clean
 
 demo: $(READY)
 	$(BIN)/python Testing/demo.py -o build/demo
@@ -21,6 +22,9 @@ test: $(READY) lint
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+screenshots: $(READY)
+	$(BIN)/python Testing/screenshots.py -o docs/images
 
 lint: $(READY)
 	$(BIN)/ruff check .

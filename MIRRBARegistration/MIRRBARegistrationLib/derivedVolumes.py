@@ -13,7 +13,7 @@ TILE_MM = 60.0
 """Side of a checkerboard's tile."""
 _DIVERGING = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"
 _RAINBOW = "vtkMRMLColorTableNodeRainbow"
-_JACOBIAN_WINDOW = (0.0, 2.0)
+_JACOBIAN_WINDOW = (0.5, 1.5)
 
 
 def checkerboard(fixedVolume, otherVolume):

@@ -78,13 +78,13 @@ def setOrientation(orientation: str) -> None:
 
 
 def jumpTo(position: tuple[float, float, float]) -> None:
-    """Bring every slice view to a point (RAS mm), and the crosshair with them."""
+    """Bring every slice view to a point (RAS mm), and the crosshair with them; zoom and centre stay."""
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        node.JumpSliceByCentering(*position)
+        node.JumpSliceByOffsetting(*position)
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*position)
-        crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
+        crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
 
 
 def _byLayoutName(className: str, tag: str):

@@ -18,8 +18,16 @@ from .guess import OUTPUT_ATTRIBUTE
 from .registrationJob import RegistrationJob
 
 RESULT_ATTRIBUTE = "MIRRBA.Result"
-_REFERENCES = ("fixedVolume", "movingVolume", "movingSegmentation", "transform", "volume", "segmentation")
-_TEXTS = (("Segment", "name"), ("Role", "role"), ("Fate", "fate"))
+_REFERENCES = (
+    "fixedVolume",
+    "movingVolume",
+    "fixedSegmentation",
+    "movingSegmentation",
+    "transform",
+    "volume",
+    "segmentation",
+)
+_TEXTS = (("Segment", "name"), ("Fate", "fate"), ("Role", "role"))
 POSITION = ("R", "A", "S")
 """Centre of the segment on the follow-up, mm."""
 
@@ -34,7 +42,6 @@ class Column:
 
 
 COLUMNS = (
-    Column("Dice", "dice", 2),
     Column("Baseline ml", "moving_ml", 1),
     Column("Warped ml", "warped_ml", 1),
     Column("Follow-up ml", "fixed_ml", 1),
@@ -43,6 +50,7 @@ COLUMNS = (
     Column("Baseline {unit}mean", "mean_moving", 1),
     Column("Follow-up {unit}mean", "mean_fixed", 1),
     Column("Moved mm", "moved_mm", 1),
+    Column("Dice", "dice", 2),
 )
 
 
@@ -60,6 +68,7 @@ def addResult(job: RegistrationJob):
         (
             inputs.fixedVolume,
             inputs.movingVolume,
+            inputs.fixedSegmentation,
             inputs.movingSegmentation,
             outputs.transform,
             outputs.volume,
@@ -83,6 +92,7 @@ class Result:
         nodes = {role: tableNode.GetNodeReference(f"MIRRBA.{role}") for role in _REFERENCES}
         self.fixedVolume = nodes["fixedVolume"]
         self.movingVolume = nodes["movingVolume"]
+        self.fixedSegmentation = nodes["fixedSegmentation"]
         self.movingSegmentation = nodes["movingSegmentation"]
         self.transform = nodes["transform"]
         self.volume = nodes["volume"]

@@ -103,8 +103,9 @@ class Review:
 
 
 def _showSegments(result: Result, before: bool) -> None:
-    """The outlines that belong to what is shown: of the baseline before, of the warped segments after."""
+    """The outlines that belong to what is shown: of the baseline before, of follow-up and warped segments after."""
     for node, visible in (
+        (result.fixedSegmentation, not before),
         (result.movingSegmentation, before or result.segmentation is None),
         (result.segmentation, not before),
     ):

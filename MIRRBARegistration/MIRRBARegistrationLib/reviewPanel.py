@@ -28,6 +28,7 @@ class ReviewPanel:
         self._flickerTimer = qt.QTimer()
         self._flickerTimer.setInterval(FLICKER_MSEC)
         self._flickerTimer.connect("timeout()", self._onFlicker)
+        ui.segmentsTable.verticalHeader().setVisible(False)
         ui.resultSelector.addAttribute("vtkMRMLTableNode", RESULT_ATTRIBUTE, "1")
         ui.beforeButton.connect("clicked()", lambda: self._setBefore(True))
         ui.afterButton.connect("clicked()", lambda: self._setBefore(False))
@@ -61,8 +62,9 @@ class ReviewPanel:
         self.show()
 
     def open(self) -> None:
-        """Bring the present result into view: layout, zoom, controls."""
+        """Bring the present result into view: layout, zoom, controls; the inputs make room for them."""
         layout.showReviewLayout(self._parameters.showLossPlot)
+        self._ui.inputsCollapsibleButton.collapsed = True
         self._ui.reviewCollapsibleButton.collapsed = False
         self.show()
         layout.fitViews()
@@ -146,6 +148,7 @@ class ReviewPanel:
             for column, title in enumerate(titles):
                 table.setItem(row, column, qt.QTableWidgetItem(result.text(row, title)))
         table.resizeColumnsToContents()
+        table.resizeRowsToContents()
 
     def _setBefore(self, before: bool) -> None:
         if self._parameters is not None:

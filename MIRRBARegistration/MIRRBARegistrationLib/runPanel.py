@@ -42,8 +42,8 @@ class RunPanel:
         ui.applyButton.connect("clicked()", self._onApply)
         ui.keepButton.connect("clicked()", self._onKeep)
         ui.copyLogButton.connect("clicked()", self._copyLog)
-        ui.progressBar.visible = False
-        ui.keepButton.visible = False
+        for widget in (ui.progressBar, ui.keepButton, ui.statusLabel):
+            widget.visible = False
 
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
@@ -54,9 +54,8 @@ class RunPanel:
             self._showRunning()
         else:
             self._showIdle(isEngineReady)
-        if layout.isShown():
-            layout.showReviewLayout(self._parameters.showLossPlot)
-            self._lossPlot.show()
+        if layout.isShown() or (self.queue is not None and self._parameters.showLossPlot):
+            self._showViews()
 
     def start(self, requests: list[request.Request]) -> None:
         """Run the requests one after the other."""
@@ -70,6 +69,8 @@ class RunPanel:
         self._ui.logTextEdit.clear()
         self._say(_("Starting…"))
         self._showRunning()
+        if self._parameters.showLossPlot:
+            self._showViews()
         self._timer.start()
 
     def poll(self) -> None:
@@ -77,9 +78,12 @@ class RunPanel:
         if self.queue is None:
             return
         self.queue.poll()
-        # the scene may have been closed by a callback
-        if self.queue is not None and self.queue.isOver:
+        if self.queue is None:
+            return  # a callback has closed the scene
+        if self.queue.isOver:
             self._finish()
+        else:
+            self._showRunning()
 
     def close(self) -> None:
         """End what runs without a word: the scene is being closed, or the module reloaded, or Slicer left."""
@@ -133,7 +137,7 @@ class RunPanel:
         if fixed.GetScene() is None:
             return
         if self._preview is None or self._preview.GetScene() is None:
-            layout.showReviewLayout(self._parameters.showLossPlot)
+            self._showViews()
             volumeNode.SetName(_("Preview"))
             self._preview = slicer.mrmlScene.AddNode(volumeNode)
             self._preview.CreateDefaultDisplayNodes()
@@ -150,8 +154,6 @@ class RunPanel:
                 self._log(task.job.logText)
         self._stage = ""
         self._onTask(task)
-        if self.queue is not None:
-            self._showRunning()
 
     def _finish(self) -> None:
         self._timer.stop()
@@ -205,6 +207,10 @@ class RunPanel:
         self._ui.progressBar.visible = True
         if state is JobState.KEEPING:
             self._say(_("Keeping the present state…"))
+
+    def _showViews(self) -> None:
+        layout.showReviewLayout(self._parameters.showLossPlot)
+        self._lossPlot.show()
 
     def _removePreview(self) -> None:
         if self._preview is not None and self._preview.GetScene() is not None:

@@ -87,7 +87,7 @@ def makePhantomPair(spacingMm: float = 6.0, seed: int = 0) -> PhantomPair:
         ) as folder:
             _tell("Making a baseline and a follow-up PET …")
             _makeFiles(Path(folder), spacingMm, seed)
-            pair = _load(Path(folder))
+            pair = loadPair(Path(folder))
     finally:
         _making.release()
     slicer.util.setSliceViewerLayers(background=pair.followUpVolume, foreground=None, fit=application is not None)
@@ -144,8 +144,8 @@ def _describeFailure(exitCode: int, log: Path) -> str:
 # Into the scene
 
 
-def _load(folder: Path) -> PhantomPair:
-    """Read everything, then place everything."""
+def loadPair(folder: Path) -> PhantomPair:
+    """Into the scene, from a folder that `mirrba phantom` has made: read everything, then place everything."""
     volumes = [nodes.readVolume(folder / f"{name}.nii.gz") for name in ("moving", "fixed")]
     segmentations = [nodes.readSegmentation(folder / f"{name}_segmentation.seg.nrrd") for name in ("moving", "fixed")]
     scene = slicer.mrmlScene

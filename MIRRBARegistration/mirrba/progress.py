@@ -73,6 +73,7 @@ class Progress:
     _stage: Stage | None = None
     _done: float = 0.0
     _started: float = field(default_factory=time.monotonic)
+    _work_started: float | None = None
     _told: float = -math.inf
     _shown: float = -math.inf
     _losses: list[Number] = field(default_factory=list)
@@ -81,6 +82,8 @@ class Progress:
         """Enter the named stage; the loss history of the one before is closed."""
         self._finish()
         self._stage = next(stage for stage in self.stages if stage.name == name)
+        if self._work_started is None and self._stage.cost:
+            self._work_started = time.monotonic()
         self._tell(0, None, {})
 
     def step(self, iteration: int, loss: Number, terms: dict[str, Number]) -> None:
@@ -140,10 +143,16 @@ class Progress:
                 terms={name: float(term) for name, term in terms.items()},
                 fraction=round(fraction, 4),
                 elapsed=round(elapsed, 2),
-                remaining=round(elapsed * (1 / fraction - 1), 1) if fraction > 0.02 else None,
+                remaining=self._remaining(fraction),
                 plan=self.plan,
             )
         )
+
+    def _remaining(self, fraction: float) -> float | None:
+        """Seconds; the preparation, which has no share in the fraction, does not count."""
+        if self._work_started is None or fraction <= 0.02:
+            return None
+        return round((time.monotonic() - self._work_started) * (1 / fraction - 1), 1)
 
     def _fraction(self, iteration: int) -> float:
         assert self._stage is not None

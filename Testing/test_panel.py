@@ -1,0 +1,686 @@
+"""The module's panel, clicked as a user would, on the stand-in for the application: real MRML, real child processes."""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import slicer
+
+MODULE_FILE = Path(__file__).parents[1] / "MIRRBARegistration" / "MIRRBARegistration.py"
+LONG = "100000"
+"""Iterations that outlast any test."""
+
+
+class User:
+    """Somebody in front of the panel."""
+
+    def __init__(self, application, pairFolder: Path) -> None:
+        self.application = application
+        self._pairFolder = pairFolder
+        self.widget = application.loadModule(MODULE_FILE)
+        application.mainWindow.show()
+        self.ui = self.widget.ui
+
+    @property
+    def panel(self):
+        return self.widget.panel
+
+    @property
+    def parameters(self):
+        return self.panel.parameters
+
+    def loadsAPair(self):
+        from MIRRBARegistrationLib.sampleData import loadPair
+
+        pair = loadPair(self._pairFolder)
+        self.application.processEvents(50)
+        return pair
+
+    def choosesFast(self, iterations="10") -> None:
+        """The quickest that is a registration: on the processor, a few iterations."""
+        self.ui.presetComboBox.setCurrentIndex(self.ui.presetComboBox.findText("mirrba-level-1"))
+        self.ui.iterationsLineEdit.text = f"{iterations},1,1"
+        self.ui.spacingLineEdit.text = "16"
+
+    def clicks(self, button) -> None:
+        assert button.enabled, button.text
+        assert button.visible, button.text
+        button.click()
+
+    def waitsForTheEnd(self, seconds=120) -> None:
+        self.application.waitUntil(lambda: self.panel.run.queue is None, seconds)
+        self.application.processEvents(50)
+
+    def waitsForIterations(self) -> None:
+        self.application.waitUntil(lambda: "iteration" in self.ui.statusLabel.text, 60)
+
+    def registers(self, iterations="10") -> None:
+        self.choosesFast(iterations)
+        self.clicks(self.ui.applyButton)
+        self.waitsForTheEnd()
+
+
+class AnsweredQuery:
+    """The devices at once: asking for them loads torch in another process, which takes seconds."""
+
+    isOver = True
+
+    def __init__(self) -> None:
+        from MIRRBARegistrationLib.deviceQuery import Device
+
+        self.devices = [Device("cpu", "CPU, 2 threads", 4096)]
+
+    def poll(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def user(slicerApplication, pair_folder, monkeypatch):
+    monkeypatch.setattr("MIRRBARegistrationLib.deviceQuery.DeviceQuery", AnsweredQuery)
+    return User(slicerApplication, pair_folder)
+
+
+def childOf(user) -> int:
+    return user.panel.run.queue.current.job._job._process.pid
+
+
+def isAlive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def nodeNames(*classNames) -> set[str]:
+    """Of the nodes that a user sees."""
+    nodes = [node for name in classNames for node in slicer.util.getNodesByClass(name)]
+    return {node.GetName() for node in nodes if not node.GetHideFromEditors()}
+
+
+VISIBLE = ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode", "vtkMRMLTransformNode", "vtkMRMLTableNode")
+
+
+# Inputs
+
+
+def test_an_empty_scene_says_what_is_missing_and_offers_a_sample(user):
+    assert not user.ui.applyButton.enabled
+    assert user.ui.applyButton.text == "Select a follow-up PET (fixed)"
+    assert user.ui.sampleDataButton.visible
+    assert not user.ui.reviewCollapsibleButton.checked
+
+
+def test_the_sample_pair_is_there_after_one_click_and_guessed(user):
+    user.clicks(user.ui.sampleDataButton)
+    user.application.processEvents(50)
+    assert user.ui.fixedVolumeSelector.currentNode().GetName() == "Follow-up PET"
+    assert user.ui.movingVolumeSelector.currentNode().GetName() == "Baseline PET"
+    assert user.ui.movingSegmentationSelector.currentNode().GetName() == "Baseline segments"
+    assert user.ui.applyButton.enabled
+    assert user.ui.applyButton.text == "Register Baseline PET onto Follow-up PET"
+    assert not user.ui.sampleDataButton.visible
+
+
+def test_swap_exchanges_volumes_and_segmentations(user):
+    pair = user.loadsAPair()
+    user.clicks(user.ui.swapButton)
+    assert user.ui.fixedVolumeSelector.currentNode() is pair.baselineVolume
+    assert user.ui.movingVolumeSelector.currentNode() is pair.followUpVolume
+    assert user.ui.movingSegmentationSelector.currentNode() is pair.followUpSegmentation
+    assert user.ui.fixedSegmentationSelector.currentNode() is pair.baselineSegmentation
+
+
+def test_segments_can_be_left_out_by_a_click(user):
+    pair = user.loadsAPair()
+    items = [user.ui.segmentsList.item(row) for row in range(user.ui.segmentsList.count)]
+    assert len(items) == pair.baselineSegmentation.GetSegmentation().GetNumberOfSegments()
+    import qt
+
+    for item in items:
+        if item.text() != "brain":
+            item.setCheckState(qt.Qt.Unchecked)
+    user.registers()
+    (segmentation,) = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if " to " in n.GetName()]
+    kept = segmentation.GetSegmentation()
+    assert [kept.GetNthSegment(k).GetName() for k in range(kept.GetNumberOfSegments())] == ["brain"]
+
+
+def test_a_renamed_or_removed_segment_is_seen_at_once(user):
+    pair = user.loadsAPair()
+    segmentation = pair.baselineSegmentation.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetNthSegmentID(0)).SetName("renamed")
+    assert user.ui.segmentsList.item(0).text() == "renamed"
+    segmentation.RemoveSegment(segmentation.GetNthSegmentID(0))
+    assert user.ui.segmentsList.item(0).text() != "renamed"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda ui: setattr(ui.iterationsLineEdit, "text", "many"), "Setting 'iterations' cannot be 'many'"),
+        (lambda ui: setattr(ui.spacingLineEdit, "text", "-3"), "Setting 'spacing'"),
+        (lambda ui: setattr(ui.levelsLineEdit, "text", "9"), "Setting 'depth'"),
+        (lambda ui: ui.fixedVolumeSelector.setCurrentNode(None), "Select a follow-up PET (fixed)"),
+        (lambda ui: ui.movingVolumeSelector.setCurrentNode(None), "Select a baseline PET (moving)"),
+        (lambda ui: ui.movingVolumeSelector.setCurrentNode(ui.fixedVolumeSelector.currentNode()), "same volume"),
+    ],
+)
+def test_the_button_says_what_is_wrong_before_it_is_pressed(user, change, sentence):
+    user.loadsAPair()
+    change(user.ui)
+    assert sentence in user.ui.applyButton.text
+    assert not user.ui.applyButton.enabled
+
+
+def test_without_any_output_there_is_nothing_to_do(user):
+    user.loadsAPair()
+    for checkBox in (user.ui.transformCheckBox, user.ui.volumeCheckBox, user.ui.segmentationCheckBox):
+        checkBox.checked = False
+    assert not user.ui.applyButton.enabled
+    assert "Nothing would come out" in user.ui.applyButton.text
+
+
+# A run
+
+
+def test_a_registration_brings_transform_volume_segments_and_table(user):
+    pair = user.loadsAPair()
+    before = nodeNames(*VISIBLE)
+    user.registers()
+    assert nodeNames(*VISIBLE) - before == {
+        "Baseline PET to Follow-up PET transform",
+        "Baseline PET to Follow-up PET",
+        "Baseline segments to Follow-up PET",
+        "Baseline PET to Follow-up PET result",
+    }
+    assert user.ui.statusLabel.text.startswith("Done in")
+    assert user.ui.applyButton.enabled
+    assert not user.ui.progressBar.visible
+    count = pair.baselineSegmentation.GetSegmentation().GetNumberOfSegments()
+    assert user.ui.segmentsTable.rowCount >= count
+
+
+def test_while_it_runs_progress_time_left_and_a_preview_are_shown(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.lossPlotCheckBox.checked = True
+    user.clicks(user.ui.applyButton)
+    assert user.ui.applyButton.text == "Cancel"
+    user.waitsForIterations()
+    assert user.ui.progressBar.visible
+    assert f"of {LONG}" in user.ui.statusLabel.text
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 30)
+    from MIRRBARegistrationLib import layout
+
+    composite = layout.compositeNode(layout.OVERLAY)
+    assert composite.GetForegroundVolumeID() == user.panel.run._preview.GetID()
+    assert layout.plotViewNode().GetPlotChartNodeID() is not None
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd(10)
+
+
+def test_stop_and_keep_makes_a_result_of_the_present_state(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    user.clicks(user.ui.keepButton)
+    assert user.ui.statusLabel.text == "Keeping the present state…"
+    assert not user.ui.keepButton.enabled
+    user.waitsForTheEnd(60)
+    assert user.ui.statusLabel.text.startswith("Done in")
+    assert user.parameters.result is not None
+
+
+def test_cancel_stops_the_child_and_leaves_the_scene_as_it_was(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.previewCheckBox.checked = False
+    before = nodeNames(*VISIBLE)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    child = childOf(user)
+    user.clicks(user.ui.applyButton)
+    assert user.ui.applyButton.text == "Cancelling…"
+    user.waitsForTheEnd(10)
+    assert user.ui.statusLabel.text == "Cancelled; nothing was changed."
+    assert nodeNames(*VISIBLE) == before
+    assert not isAlive(child)
+    assert user.ui.applyButton.text.startswith("Register")
+
+
+def test_a_cancelled_preview_leaves_nothing_behind(user):
+    user.loadsAPair()
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd(10)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before
+
+
+def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    os.kill(childOf(user), 9)
+    user.waitsForTheEnd(20)
+    assert "stopped without a result" in user.ui.statusLabel.text
+    assert user.ui.applyButton.enabled
+    assert user.application.dialogs.messages == []
+
+
+def test_the_log_can_be_copied(user):
+    user.loadsAPair()
+    user.registers()
+    assert "level 1" in user.ui.logTextEdit.plainText
+    user.ui.logGroupBox.collapsed = False
+    user.clicks(user.ui.copyLogButton)
+    assert slicer.app.clipboard().text() == user.ui.logTextEdit.plainText
+    assert "Baseline PET" not in user.ui.logTextEdit.plainText
+
+
+def test_two_runs_in_one_scene_give_two_results(user):
+    user.loadsAPair()
+    user.registers()
+    first = user.parameters.result
+    user.registers()
+    assert user.parameters.result is not first
+    user.ui.resultSelector.setCurrentNode(first)
+    assert user.parameters.result is first
+    assert user.ui.segmentsTable.rowCount == first.GetNumberOfRows()
+
+
+def clock() -> float:
+    """Seconds that this thread could have worked: without those in which it waited for a free core, on Linux."""
+    waited = Path("/proc/thread-self/schedstat")
+    return time.perf_counter() - (int(waited.read_text().split()[1]) / 1e9 if waited.exists() else 0.0)
+
+
+def test_the_panel_never_blocks_for_long_while_a_registration_runs(user):
+    """A timer of 1 ms that is late tells how long the main thread was busy with anything else."""
+    import qt
+
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.spacingLineEdit.text = "6"
+    user.ui.lossPlotCheckBox.checked = True
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    times = []
+    timer = qt.QTimer()
+    timer.setInterval(1)
+    timer.connect("timeout()", lambda: times.append(clock()))
+    timer.start()
+    user.application.processEvents(10_000)  # two previews, and all the progress between
+    timer.stop()
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd(10)
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    print(f"longest {1000 * max(gaps):.0f} ms of {len(gaps)}")
+    assert max(gaps) < 0.1
+
+
+# Safety
+
+
+def test_closing_the_scene_stops_the_child_and_loads_nothing(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    child = childOf(user)
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(300)
+    assert not isAlive(child)
+    assert nodeNames(*VISIBLE) == set()
+    assert user.ui.applyButton.text == "Select a follow-up PET (fixed)"
+    assert user.application.dialogs.messages == []
+
+
+def test_after_closing_the_scene_the_panel_works_again(user):
+    user.loadsAPair()
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(50)
+    user.loadsAPair()
+    user.registers()
+    assert user.ui.statusLabel.text.startswith("Done in")
+
+
+def test_removing_an_input_while_it_runs_is_a_sentence_at_the_end(user):
+    pair = user.loadsAPair()
+    user.choosesFast("400")
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    slicer.mrmlScene.RemoveNode(pair.baselineVolume)
+    user.clicks(user.ui.keepButton)
+    user.waitsForTheEnd(60)
+    assert "removed from the scene" in user.ui.statusLabel.text
+    assert user.application.dialogs.messages == []
+
+
+def test_reloading_the_module_stops_the_child_and_the_panel_works_again(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    child = childOf(user)
+    user.widget.onReload()
+    user.application.processEvents(300)
+    assert not isAlive(child)
+    user.widget = slicer.modules.MIRRBARegistrationWidget
+    user.ui = user.widget.ui
+    user.registers()
+    assert user.ui.statusLabel.text.startswith("Done in")
+
+
+def test_leaving_the_application_stops_the_child(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    child = childOf(user)
+    user.widget.cleanup()
+    assert not isAlive(child)
+
+
+def test_another_module_does_not_stop_the_run(user):
+    user.loadsAPair()
+    user.choosesFast()
+    user.clicks(user.ui.applyButton)
+    user.widget.exit()
+    user.waitsForTheEnd()
+    user.widget.enter()
+    assert user.parameters.result is not None
+
+
+# Review
+
+
+@pytest.fixture
+def reviewer(user):
+    user.loadsAPair()
+    user.registers()
+    return user
+
+
+def overlayLayers():
+    from MIRRBARegistrationLib import layout
+
+    composite = layout.compositeNode(layout.OVERLAY)
+    return [
+        node.GetName() if node is not None else None
+        for node in (
+            slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or ""),
+            slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or ""),
+        )
+    ]
+
+
+def test_the_three_views_show_follow_up_warped_baseline_and_both(reviewer):
+    from MIRRBARegistrationLib import layout
+
+    names = [
+        slicer.mrmlScene.GetNodeByID(layout.compositeNode(tag).GetBackgroundVolumeID()).GetName()
+        for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY)
+    ]
+    assert names == ["Follow-up PET", "Baseline PET to Follow-up PET", "Follow-up PET"]
+    assert overlayLayers() == ["Follow-up PET", "Baseline PET to Follow-up PET"]
+    composite = layout.compositeNode(layout.OVERLAY)
+    assert composite.GetCompositing() == slicer.vtkMRMLSliceCompositeNode.Add
+    assert all(layout.compositeNode(tag).GetLinkedControl() for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY))
+
+
+def test_before_and_after_switch_volumes_and_segments(reviewer):
+    segments = slicer.util.getNode("Baseline segments")
+    warped = slicer.util.getNode("Baseline segments to Follow-up PET")
+    reviewer.clicks(reviewer.ui.beforeButton)
+    assert overlayLayers() == ["Follow-up PET", "Baseline PET"]
+    assert segments.GetDisplayNode().GetVisibility()
+    assert not warped.GetDisplayNode().GetVisibility()
+    reviewer.clicks(reviewer.ui.afterButton)
+    assert overlayLayers() == ["Follow-up PET", "Baseline PET to Follow-up PET"]
+    assert not segments.GetDisplayNode().GetVisibility()
+    assert reviewer.ui.afterButton.checked
+    assert not reviewer.ui.beforeButton.checked
+
+
+def test_blend_sets_how_strongly_the_baseline_shows(reviewer):
+    from MIRRBARegistrationLib import layout
+
+    reviewer.ui.blendSlider.value = 0.3
+    assert layout.compositeNode(layout.OVERLAY).GetForegroundOpacity() == pytest.approx(0.3)
+
+
+def test_checkerboard_and_back(reviewer):
+    modes = reviewer.ui.modeComboBox
+    modes.setCurrentIndex(modes.findText("Checkerboard"))
+    assert overlayLayers() == ["MIRRBA checkerboard", None]
+    modes.setCurrentIndex(modes.findText("Green and magenta"))
+    assert overlayLayers() == ["Follow-up PET", "Baseline PET to Follow-up PET"]
+
+
+def test_flicker_shows_one_after_the_other_and_stops_with_the_module(reviewer):
+    from MIRRBARegistrationLib import layout
+
+    modes = reviewer.ui.modeComboBox
+    modes.setCurrentIndex(modes.findText("Flicker"))
+    composite = layout.compositeNode(layout.OVERLAY)
+    seen = set()
+    reviewer.application.waitUntil(lambda: seen.add(composite.GetForegroundOpacity()) or len(seen) == 2, 5)
+    assert seen == {0.0, 1.0}
+    reviewer.widget.exit()
+    opacity = composite.GetForegroundOpacity()
+    reviewer.application.processEvents(900)
+    assert composite.GetForegroundOpacity() == opacity
+
+
+def test_orientation_turns_all_three_views(reviewer):
+    from MIRRBARegistrationLib import layout
+
+    orientations = reviewer.ui.orientationComboBox
+    orientations.setCurrentIndex(orientations.findText("Axial"))
+    assert {layout.sliceNode(tag).GetOrientation() for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY)} == {
+        "Axial"
+    }
+
+
+def test_the_jacobian_map_and_the_grid_come_on_demand(reviewer):
+    reviewer.ui.jacobianCheckBox.checked = True
+    assert overlayLayers() == ["Follow-up PET", "MIRRBA Jacobian"]
+    reviewer.ui.jacobianCheckBox.checked = False
+    assert overlayLayers() == ["Follow-up PET", "Baseline PET to Follow-up PET"]
+    transform = slicer.util.getNode("Baseline PET to Follow-up PET transform")
+    reviewer.ui.gridCheckBox.checked = True
+    assert transform.GetDisplayNode().GetVisibility2D()
+    reviewer.ui.gridCheckBox.checked = False
+    assert not transform.GetDisplayNode().GetVisibility2D()
+
+
+def test_a_row_jumps_every_view_to_its_segment(reviewer):
+    from MIRRBARegistrationLib.results import Result
+
+    result = Result(reviewer.parameters.result)
+    for row in (0, 3):
+        reviewer.ui.segmentsTable.setCurrentCell(row, 1)
+        wanted = result.position(row)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            matrix = node.GetSliceToRAS()
+            centre = [matrix.GetElement(axis, 3) for axis in range(3)]
+            normal = [matrix.GetElement(axis, 2) for axis in range(3)]
+            distance = sum(n * (c - w) for n, c, w in zip(normal, centre, wanted, strict=True))
+            assert abs(distance) < 1e-3
+
+
+def test_next_and_previous_go_round(reviewer):
+    table = reviewer.ui.segmentsTable
+    reviewer.clicks(reviewer.ui.nextButton)
+    first = table.currentRow()
+    reviewer.clicks(reviewer.ui.previousButton)
+    assert table.currentRow() == (first - 1) % table.rowCount
+    reviewer.clicks(reviewer.ui.nextButton)
+    assert table.currentRow() == first
+
+
+def test_table_and_picture_are_saved_where_the_user_says(reviewer, tmp_path):
+    reviewer.application.dialogs.fileNames = [tmp_path / "table.csv", tmp_path / "overlay.png"]
+    reviewer.clicks(reviewer.ui.exportTableButton)
+    reviewer.clicks(reviewer.ui.exportPictureButton)
+    lines = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + reviewer.ui.segmentsTable.rowCount
+    assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_cancelled_file_dialog_saves_nothing(reviewer, tmp_path):
+    reviewer.clicks(reviewer.ui.exportTableButton)
+    assert len(reviewer.application.dialogs.fileDialogs) == 1
+
+
+def test_an_unwritable_place_is_one_sentence(reviewer, tmp_path):
+    reviewer.application.dialogs.fileNames = [tmp_path / "no such folder" / "table.csv"]
+    reviewer.clicks(reviewer.ui.exportTableButton)
+    (message,) = reviewer.application.dialogs.messages
+    assert "choose another folder" in message.text
+
+
+def test_a_transform_alone_can_be_reviewed_before_and_after(user):
+    pair = user.loadsAPair()
+    user.ui.volumeCheckBox.checked = False
+    user.ui.segmentationCheckBox.checked = False
+    user.registers()
+    assert pair.baselineVolume.GetParentTransformNode() is not None
+    user.clicks(user.ui.beforeButton)
+    assert pair.baselineVolume.GetParentTransformNode() is None
+    user.clicks(user.ui.afterButton)
+    assert pair.baselineVolume.GetParentTransformNode() is not None
+
+
+def test_a_result_whose_nodes_were_removed_does_no_harm(reviewer):
+    for name in ("Baseline PET to Follow-up PET", "Baseline PET to Follow-up PET transform", "Baseline PET"):
+        slicer.mrmlScene.RemoveNode(slicer.util.getNode(name))
+        reviewer.application.processEvents(20)
+    reviewer.ui.jacobianCheckBox.checked = True
+    reviewer.ui.beforeButton.click()
+    reviewer.ui.afterButton.click()
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("Follow-up PET"))
+    reviewer.application.processEvents(20)
+    reviewer.ui.segmentsTable.setCurrentCell(2, 0)
+
+
+# Propagation
+
+
+def test_one_baseline_is_propagated_to_several_follow_ups(user):
+    import qt
+
+    pair = user.loadsAPair()
+    second = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.followUpVolume, "Second follow-up")
+    user.application.processEvents(20)
+    assert user.ui.propagateButton.text == "Check at least one follow-up volume"
+    user.ui.propagateCollapsibleButton.collapsed = False
+    user.choosesFast()
+    for volume in (pair.followUpVolume, second):
+        user.ui.followUpsComboBox.setCheckState(volume, qt.Qt.Checked)
+    assert user.ui.propagateButton.text == "Propagate to 2 follow-ups"
+    user.clicks(user.ui.propagateButton)
+    assert "running" in user.ui.queueList.item(0).text() or "waiting" in user.ui.queueList.item(0).text()
+    user.waitsForTheEnd(180)
+    assert [user.ui.queueList.item(k).text() for k in range(2)] == ["Follow-up PET: done", "Second follow-up: done"]
+    assert {"Baseline segments to Follow-up PET", "Baseline segments to Second follow-up"} <= nodeNames(
+        "vtkMRMLSegmentationNode"
+    )
+
+
+def test_cancelling_a_propagation_drops_what_waits(user):
+    import qt
+
+    pair = user.loadsAPair()
+    second = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.followUpVolume, "Second follow-up")
+    user.application.processEvents(20)
+    user.ui.propagateCollapsibleButton.collapsed = False
+    user.choosesFast(LONG)
+    for volume in (pair.followUpVolume, second):
+        user.ui.followUpsComboBox.setCheckState(volume, qt.Qt.Checked)
+    user.clicks(user.ui.propagateButton)
+    user.waitsForIterations()
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd(10)
+    assert [user.ui.queueList.item(k).text().split(": ")[1] for k in range(2)] == ["cancelled", "cancelled"]
+
+
+# Settings, engine, sample data
+
+
+def test_choices_are_kept_with_the_scene(user, tmp_path):
+    pair = user.loadsAPair()
+    user.choosesFast("7")
+    user.ui.seedSpinBox.value = 5
+    user.ui.transformCheckBox.checked = False
+    user.ui.lossPlotCheckBox.checked = True
+    user.ui.blendSlider.value = 0.4
+    orientations = user.ui.orientationComboBox
+    orientations.setCurrentIndex(orientations.findText("Sagittal"))
+    user.application.headless.writeBundle(tmp_path / "scene.mrb")
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(20)
+    assert user.ui.iterationsLineEdit.text == ""
+    user.application.headless.readBundle(tmp_path / "scene.mrb")
+    user.application.processEvents(50)
+    assert user.ui.presetComboBox.currentText == "mirrba-level-1"
+    assert user.ui.iterationsLineEdit.text == "7,1,1"
+    assert user.ui.seedSpinBox.value == 5
+    assert not user.ui.transformCheckBox.checked
+    assert user.ui.lossPlotCheckBox.checked
+    assert user.ui.blendSlider.value == pytest.approx(0.4)
+    assert orientations.currentText == "Sagittal"
+    assert user.ui.fixedVolumeSelector.currentNode().GetName() == pair.followUpVolume.GetName()
+
+
+def test_a_scene_with_an_unknown_preset_and_device_does_not_break_the_panel(user):
+    user.loadsAPair()
+    user.parameters.preset = "of another version"
+    user.parameters.device = "cuda:7"
+    assert "There is no preset 'of another version'" in user.ui.applyButton.text
+    assert user.ui.deviceComboBox.currentText == "cuda:7"
+    user.ui.presetComboBox.setCurrentIndex(0)
+    assert user.ui.applyButton.enabled
+
+
+def test_the_devices_are_named(slicerApplication, pair_folder):
+    user = User(slicerApplication, pair_folder)
+    user.application.waitUntil(lambda: user.ui.deviceComboBox.count > 1, 60)
+    texts = [user.ui.deviceComboBox.itemText(k) for k in range(user.ui.deviceComboBox.count)]
+    assert any("CPU" in text and "GB free" in text for text in texts)
+    assert texts[0].startswith("Automatic (")
+
+
+def test_the_preset_says_what_it_does_and_then_how_long_it_took(user):
+    user.loadsAPair()
+    user.choosesFast()
+    assert "stop after the coarsest" in user.ui.presetLabel.text
+    assert "Not timed" in user.ui.presetLabel.text
+    user.registers()
+    assert "Last time it took 0:" in user.ui.presetLabel.text
+
+
+def test_slicers_own_process_never_loads_torch():
+    script = (
+        f"import sys; sys.path[:0] = [{str(MODULE_FILE.parent)!r}, {str(Path(__file__).parent)!r}];"
+        "from standin import SlicerApplication\n"
+        "with SlicerApplication() as application:\n"
+        f"    widget = application.loadModule({str(MODULE_FILE)!r})\n"
+        "    application.waitUntil(lambda: widget.ui.deviceComboBox.count > 1, 60)\n"
+        "    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"
