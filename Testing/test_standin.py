@@ -217,6 +217,20 @@ class TestWidgets:
         assert ui.volume.currentNode() is None
         assert seen[2:] == [None, False]
 
+    def test_an_imported_scene_is_listed_at_its_end_and_the_choice_is_lost(self, ui, tmp_path):
+        import slicer
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "first")
+        slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+        slicer.mrmlScene.Commit()
+        ui.volume.setCurrentNode(node)
+        seen = []
+        ui.volume.connect("currentNodeChanged(vtkMRMLNode*)", seen.append)
+        slicer.mrmlScene.Import()
+        assert ui.volume.nodeCount() == 2
+        assert ui.volume.currentNode() is None
+        assert seen == [None]
+
     def test_without_none_the_first_node_is_chosen(self, slicerApplication):
         import slicer
 

@@ -76,6 +76,7 @@ class SlicerApplication:
         self.moduleManager.deleteLater()
         QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         receivers.forgetAll()
+        mrmlWidgets.forgetScene()
         sys.excepthook = self._excepthook
         self.dialogs.uninstall()
         self.headless.close()

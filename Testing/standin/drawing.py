@@ -1,4 +1,4 @@
-"""What Slicer's displayable managers put over a slice, drawn with QPainter: segments, a transform's grid, the crosshair.
+"""What Slicer's displayable managers put over a slice, drawn with QPainter: segments, a grid, the crosshair.
 
 They need OpenGL in Slicer; here they are computed from the same nodes. Thickness, fill and glyphs are not Slicer's.
 """

@@ -21,6 +21,14 @@ from .uiLoader import registerCustomWidget
 
 _NODE_ID = Qt.ItemDataRole.UserRole + 1
 _ACTION = Qt.ItemDataRole.UserRole + 2
+_observations: list[tuple] = []
+
+
+def forgetScene() -> None:
+    """Take every observer away, also those of selectors that are gone: the application ends."""
+    for subject, tag in _observations:
+        subject.RemoveObserver(tag)
+    _observations.clear()
 
 
 class MRMLWidget(QtWidgets.QWidget):
@@ -137,7 +145,7 @@ class NodeComboBox(QtWidgets.QWidget):
 
         def handler(method: str):
             @vtk.calldata_type(vtk.VTK_OBJECT)
-            def onEvent(caller, event, node) -> None:
+            def onEvent(caller, event, node=None) -> None:
                 if (target := selector()) is not None and shiboken6.isValid(target):
                     getattr(target, method)(node)
 
@@ -146,8 +154,14 @@ class NodeComboBox(QtWidgets.QWidget):
         for event, method in (
             (self._scene.NodeAddedEvent, "_onNodeAdded"),
             (self._scene.NodeAboutToBeRemovedEvent, "_onNodeAboutToBeRemoved"),
+            (self._scene.EndImportEvent, "_repopulate"),
+            (self._scene.EndCloseEvent, "_repopulate"),
         ):
-            self._observed.append((self._scene, self._scene.AddObserver(event, handler(method))))
+            self._addObserver(self._scene, event, handler(method))
+
+    def _addObserver(self, subject, event, handler) -> None:
+        self._observed.append((subject, subject.AddObserver(event, handler)))
+        _observations.append(self._observed[-1])
 
     def _unobserve(self) -> None:
         for subject, tag in self._observed:
@@ -164,9 +178,21 @@ class NodeComboBox(QtWidgets.QWidget):
             if (target := selector()) is not None and shiboken6.isValid(target):
                 target._onNodeModified(caller)
 
-        self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, onModified)))
+        self._addObserver(node, vtk.vtkCommand.ModifiedEvent, onModified)
+
+    def _repopulate(self, _) -> None:
+        """A scene was imported or closed: the nodes leave the list and come back, and the current one is lost."""
+        nodeCount = self._nodeRows()
+        if nodeCount:
+            self._model().removeRows(self._firstRow(), nodeCount)
+            if self.currentNode() is None:
+                self.setCurrentNode(None)
+        for index in range(self._scene.GetNumberOfNodes()):
+            self._onNodeAdded(self._scene.GetNthNode(index))
 
     def _onNodeAdded(self, node) -> None:
+        if self._scene.IsImporting():  # its ID may still change: _repopulate lists it
+            return
         if node is None or not any(node.IsA(t) for t in self._types or ["vtkMRMLNode"]):
             return
         self._watch(node)
@@ -175,7 +201,7 @@ class NodeComboBox(QtWidgets.QWidget):
             self.nodeAdded.emit(node)
 
     def _onNodeAboutToBeRemoved(self, node) -> None:
-        row = self._rowOf(node.GetID()) if node is not None else -1
+        row = self._rowOf(node.GetID()) if node is not None and not self._scene.IsClosing() else -1
         if row >= 0:
             self.nodeAboutToBeRemoved.emit(node)
             self._remove(row)
@@ -185,6 +211,8 @@ class NodeComboBox(QtWidgets.QWidget):
 
     def _onNodeModified(self, node) -> None:
         row = self._rowOf(node.GetID())
+        if self._scene.IsImporting() or self._scene.IsClosing():
+            return
         if row < 0 and self._accepts(node):
             self._insert(self._firstRow() + self.nodeCount(), node)
         elif row >= 0 and not self._accepts(node):
@@ -346,6 +374,9 @@ class NodeComboBox(QtWidgets.QWidget):
 
     @offered
     def nodeCount(self) -> int:
+        return self._nodeRows()
+
+    def _nodeRows(self) -> int:
         model = self._model()
         return sum(model.item(r).data(_NODE_ID) is not None for r in range(model.rowCount()))
 
