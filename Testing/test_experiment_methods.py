@@ -92,7 +92,7 @@ def test_a_quick_form_changes_settings_only(method):
     if method.start is not None:
         assert brief.start == method.start.in_brief()
     if method.backend == "mirrba":
-        assert resolve(**brief.config).spacing == 12.0
+        assert resolve(**brief.config).spacing >= 12.0
 
 
 def test_an_unknown_method_setting_or_quick_form_is_refused():

@@ -161,6 +161,8 @@ def _quick(preset: str) -> dict[str, Any]:
     few: dict[str, Any] = {"spacing": 12.0}
     if config.stop_level != 0:
         few["iterations"] = [5] * config.depth
+    if config.deformable:  # 50 s an iteration at 12 mm
+        few |= {"spacing": 24.0, "iterations": [5] * (config.depth - 1) + [2]}
     for stage in ("start", "finish"):
         if getattr(config, stage):
             few[stage] = [5] * len(getattr(config, stage))
