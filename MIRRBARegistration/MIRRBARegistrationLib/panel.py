@@ -36,9 +36,15 @@ class Panel(VTKObservationMixin):
         self.propagate = PropagatePanel(ui, self.run.start)
         self.engine = EnginePanel(ui, requirementsPath, self._onEngineReady)
         self._parts = (self.input, self.method, self.review, self.run, self.propagate)
-        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged)
-        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onSceneChanged)
         self._isUpdateDue = False
+        self._isImporting = False
+        for event, slot in (
+            (slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged),
+            (slicer.vtkMRMLScene.NodeRemovedEvent, self._onSceneChanged),
+            (slicer.vtkMRMLScene.StartImportEvent, self._onStartImport),
+            (slicer.vtkMRMLScene.EndImportEvent, self._onEndImport),
+        ):
+            self.addObserver(slicer.mrmlScene, event, slot)
 
     def setParameters(self, parameters) -> None:
         """Show a scene's choices; None while the scene is closed: what runs is stopped, and nothing is loaded."""
@@ -60,7 +66,7 @@ class Panel(VTKObservationMixin):
 
     def update(self) -> None:
         """Make every part show the parameter node."""
-        if self.parameters is None or self._isUpdating:
+        if self.parameters is None or self._isUpdating or self._isImporting:
             return
         self._isUpdating = True
         try:
@@ -102,8 +108,23 @@ class Panel(VTKObservationMixin):
 
     def _lookAgain(self) -> None:
         self._isUpdateDue = False
-        self.input.guess()
-        self.update()
+        if not self._isImporting:
+            self.input.guess()
+            self.update()
+
+    def _onStartImport(self, caller, event) -> None:
+        """Node selectors forget their choice while nodes are loaded, and would tell the parameter node so."""
+        self._isImporting = True
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._guiTag)
+
+    def _onEndImport(self, caller, event) -> None:
+        """What runs goes on; choices that came with the scene are shown."""
+        self._isImporting = False
+        if self.parameters is not None:
+            self.parameters.Modified()  # it had looked for its nodes before they were in the scene
+            self._guiTag = self.parameters.connectGui(self._ui)
+            self._onSceneChanged(caller, event)
 
     def _onEngineReady(self) -> None:
         self.method.findDevices()
