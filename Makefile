@@ -35,7 +35,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else 'MIRRBA needs Python 3.11 to 3.13, not %d.%d: run make PYTHON=python3.11' % v)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[slicer,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[slicer,baselines-light,cohort,dev]"
 	touch $@
 
 clean:

@@ -4,6 +4,7 @@ import gc
 import stat
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -368,6 +369,13 @@ def test_the_job_folder_is_private_and_stays_if_asked_for(logic, jobFolders, fix
     assert (folder / "output" / "result.json").is_file()
     if sys.platform != "win32":
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_temporary_folder_that_is_not_there_is_one_sentence(logic, fixed, moving, tmp_path, monkeypatch):
+    missing = SimpleNamespace(temporaryPath=str(tmp_path / "missing"))
+    monkeypatch.setattr(slicer, "app", missing, raising=False)
+    with pytest.raises(RegistrationError, match="choose another temporary folder"):
+        logic.startRegistration(fixed, moving)
 
 
 def test_inside_slicer_the_job_folder_is_in_its_temporary_folder(logic, fixed, moving, tmp_path, monkeypatch):

@@ -276,6 +276,9 @@ def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):
     os.kill(childOf(user), 9)
     user.waitsForTheEnd(20)
     assert "stopped without a result" in user.ui.statusLabel.text
+    assert len(user.ui.statusLabel.text.splitlines()) == 1
+    assert not user.ui.logGroupBox.collapsed
+    assert user.ui.logTextEdit.plainText.count("level 1") == 1
     assert user.ui.applyButton.enabled
     assert user.application.dialogs.messages == []
 
@@ -653,6 +656,38 @@ def test_a_scene_with_an_unknown_preset_and_device_does_not_break_the_panel(user
     assert "There is no preset 'of another version'" in user.ui.applyButton.text
     assert user.ui.deviceComboBox.currentText == "cuda:7"
     user.ui.presetComboBox.setCurrentIndex(0)
+    assert user.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("hasInstaller", [True, False])
+def test_without_torch_the_panel_says_how_to_get_it(slicerApplication, pair_folder, monkeypatch, hasInstaller):
+    monkeypatch.setattr("MIRRBARegistrationLib.deviceQuery.DeviceQuery", AnsweredQuery)
+    slicerApplication.packaging.missing = {"torch"}
+    if not hasInstaller:
+        monkeypatch.delattr(slicer.modules, "pytorchutils")
+    user = User(slicerApplication, pair_folder)
+    user.loadsAPair()
+    assert user.ui.engineFrame.visible
+    assert user.ui.installButton.visible == hasInstaller
+    assert ("Extensions Manager" in user.ui.engineLabel.text) == (not hasInstaller)
+    assert user.ui.applyButton.text == "Install PyTorch first"
+    assert not user.ui.applyButton.enabled
+    assert slicerApplication.installedTorch == []
+
+
+def test_torch_is_installed_when_the_user_asks_and_agrees(slicerApplication, pair_folder, monkeypatch):
+    monkeypatch.setattr("MIRRBARegistrationLib.deviceQuery.DeviceQuery", AnsweredQuery)
+    slicerApplication.packaging.missing = {"torch"}
+    user = User(slicerApplication, pair_folder)
+    user.loadsAPair()
+    slicerApplication.dialogs.answer = "cancel"
+    user.clicks(user.ui.installButton)
+    assert slicerApplication.installedTorch == []
+    slicerApplication.dialogs.answer = "ok"
+    slicerApplication.packaging.missing = set()
+    user.clicks(user.ui.installButton)
+    assert slicerApplication.installedTorch == [">=2.4"]
+    assert not user.ui.engineFrame.visible
     assert user.ui.applyButton.enabled
 
 

@@ -262,7 +262,7 @@ class BackgroundJob:
         elif lastWord.get("event") == "error" and lastWord.get("message"):
             self._fail(RegistrationError(str(lastWord["message"]), str(lastWord.get("kind", "internal"))))
         else:
-            self._fail(RegistrationError(self._describeDeath(exitCode)))
+            self._fail(self._death(exitCode))
 
     def _import(self, done: Event) -> None:
         self.state = JobState.IMPORTING
@@ -280,14 +280,13 @@ class BackgroundJob:
         self.error = error
         self.state = JobState.FAILED
 
-    def _describeDeath(self, exitCode: int) -> str:
+    def _death(self, exitCode: int) -> RegistrationError:
+        """What is said of a child that ended without a last word."""
         lines = [line for line in self.logText().splitlines() if line.strip()][-LOG_TAIL_LINES:]
+        what = f"The engine stopped without a result (exit code {exitCode})"
         if not lines:
-            return f"The engine stopped without a result (exit code {exitCode}) and wrote no log; run it again."
-        return (
-            f"The engine stopped without a result (exit code {exitCode}); "
-            "its log, which the application's error log has in full, ends with:\n" + "\n".join(lines)
-        )
+            return RegistrationError(f"{what} and wrote no log; run it again.")
+        return RegistrationError(f"{what}; its log says more.", details="\n".join(lines))
 
 
 def parseEvent(line: bytes) -> Event | None:

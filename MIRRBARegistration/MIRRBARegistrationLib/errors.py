@@ -6,11 +6,14 @@ from __future__ import annotations
 class RegistrationError(Exception):
     """A registration that could not start, or failed.
 
-    `kind` is the engine's: input, cancelled, memory or internal. `log` is all that the child process wrote.
+    `message` is one sentence, `details` may add lines to it. `kind` is the engine's: input, cancelled, memory or
+    internal. `log` is all that the child process wrote.
     """
 
-    def __init__(self, message: str, kind: str = "internal") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, kind: str = "internal", details: str = "") -> None:
+        super().__init__(f"{message}\n{details}" if details else message)
+        self.message = message
+        self.details = details
         self.kind = kind
         self.log = ""
 

@@ -81,7 +81,7 @@ def _taskText(task: Task) -> str:
         TaskState.WAITING: _("waiting"),
         TaskState.RUNNING: _("running…"),
         TaskState.DONE: _("done"),
-        TaskState.FAILED: _("failed: {error}").format(error=task.error),
+        TaskState.FAILED: _("failed: {error}").format(error=task.error.message if task.error is not None else ""),
         TaskState.CANCELLED: _("cancelled"),
     }
     return f"{task.request.inputs.fixedVolume.GetName()}: {states[task.state]}"

@@ -99,8 +99,10 @@ class RegistrationJob:
         self._removeJobFolder = weakref.finalize(self, shutil.rmtree, self.jobFolder, ignore_errors=True)
         try:
             _exportInputs(inputs, self.jobFolder, config, self._callbacks.onPreview is not None)
-        except BaseException:
+        except BaseException as error:
             self._removeJobFolder()
+            if isinstance(error, OSError):
+                raise RegistrationError(f"The job could not be written ({error.strerror}); is the disk full?") from None
             raise
         if keepJobFolder:
             self._removeJobFolder.detach()
@@ -275,7 +277,14 @@ def _transformsOver(node) -> list:
 def _makeJobFolder() -> Path:
     """A new folder that only this user can read."""
     application = getattr(slicer, "app", None)
-    return Path(tempfile.mkdtemp(prefix="mirrba-", dir=application.temporaryPath if application else None))
+    parent = application.temporaryPath if application else None
+    try:
+        return Path(tempfile.mkdtemp(prefix="mirrba-", dir=parent))
+    except OSError as error:
+        raise RegistrationError(
+            f"No folder could be made in {parent or tempfile.gettempdir()} ({error.strerror}); "
+            "choose another temporary folder in the application settings."
+        ) from None
 
 
 def _exportInputs(inputs: Inputs, folder: Path, config: dict[str, Any], preview: bool) -> None:

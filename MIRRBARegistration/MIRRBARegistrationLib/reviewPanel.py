@@ -67,7 +67,7 @@ class ReviewPanel:
         self._ui.inputsCollapsibleButton.collapsed = True
         self._ui.reviewCollapsibleButton.collapsed = False
         self.show()
-        layout.fitViews()
+        qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
 
     def show(self) -> None:
         """Bring the views to the state of the controls."""

@@ -36,6 +36,7 @@ class RunPanel:
         self._lossPlot = LossPlot()
         self._preview = None
         self._stage = ""
+        self._finishedLogs: list[str] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MSEC)
         self._timer.connect("timeout()", self.poll)
@@ -66,6 +67,7 @@ class RunPanel:
         )
         self.queue = RunQueue(requests, callbacks, self._startProcess)
         self._lossPlot.clear()
+        self._finishedLogs = []
         self._ui.logTextEdit.clear()
         self._say(_("Starting…"))
         self._showRunning()
@@ -143,15 +145,14 @@ class RunPanel:
             self._preview.CreateDefaultDisplayNodes()
             derivedVolumes.hide(self._preview)
             self._review.showPreview(fixed, self._preview, self._parameters.orientation)
-            layout.fitViews()
+            qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
             return
         self._preview.SetAndObserveImageData(volumeNode.GetImageData())
 
     def _onTaskChanged(self, task: Task) -> None:
         if task.state is not TaskState.RUNNING:
             self._removePreview()
-            if task.job is not None:
-                self._log(task.job.logText)
+            self._logWhole(task)
         self._stage = ""
         self._onTask(task)
 
@@ -163,6 +164,8 @@ class RunPanel:
         failed = [task for task in tasks if task.state is TaskState.FAILED]
         if failed:
             self._say(_failureText(failed, len(tasks)), isError=True)
+            if any(task.error.kind == "internal" for task in failed):
+                self._ui.logGroupBox.collapsed = False
         elif any(task.state is TaskState.CANCELLED for task in tasks):
             done = sum(task.state is TaskState.DONE for task in tasks)
             self._say(_("Cancelled.") if done else _("Cancelled; nothing was changed."))
@@ -223,8 +226,13 @@ class RunPanel:
         self._ui.statusLabel.visible = bool(text)
 
     def _log(self, text: str) -> None:
-        if text:
-            self._ui.logTextEdit.appendPlainText(text)
+        self._ui.logTextEdit.appendPlainText(text)
+
+    def _logWhole(self, task: Task) -> None:
+        """In the place of what was told while it ran: all that the child wrote."""
+        if task.job is not None:
+            self._finishedLogs.append(task.job.logText.rstrip())
+            self._ui.logTextEdit.setPlainText("\n".join(self._finishedLogs))
 
 
 def _progressText(event: Event) -> str:
@@ -253,8 +261,8 @@ def _doneText(tasks: list[Task]) -> str:
 
 def _failureText(failed: list[Task], count: int) -> str:
     if count == 1:
-        return str(failed[0].error)
-    return " ".join(f"{task.request.inputs.fixedVolume.GetName()}: {task.error}" for task in failed)
+        return failed[0].error.message
+    return " ".join(f"{task.request.inputs.fixedVolume.GetName()}: {task.error.message}" for task in failed)
 
 
 def _short(name: str) -> str:
