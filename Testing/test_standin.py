@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 import pytest
+from conftest import qtStarts
 
 UI = """<ui version="4.0"><class>Sample</class><widget class="qMRMLWidget" name="Sample">
 <layout class="QVBoxLayout" name="top"><item><widget class="ctkCollapsibleButton" name="section">
@@ -494,7 +495,8 @@ def moduleFile(tmp_path):
 
 class TestApplication:
     def test_a_module_lives_and_leaves_nothing_behind(self, moduleFile):
-        pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+        if not qtStarts():
+            pytest.skip("PySide6 is not installed, or lacks a system library (docs/developer.md names them)")
         slicer = pytest.importorskip("slicer")
         import standin
 
