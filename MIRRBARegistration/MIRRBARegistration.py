@@ -3,6 +3,7 @@
 import sys
 
 import slicer
+from MIRRBARegistrationLib.layout import registerLayouts
 from MIRRBARegistrationLib.logic import MIRRBARegistrationLogic as RegistrationLogic
 from MIRRBARegistrationLib.panel import Panel
 from MIRRBARegistrationLib.parameters import MIRRBARegistrationParameterNode
@@ -38,6 +39,7 @@ class MIRRBARegistration(ScriptedLoadableModule):
             '<a href="https://doi.org/10.1088/1361-6560/ac7e17">doi:10.1088/1361-6560/ac7e17</a>.'
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerLayouts)
 
 
 class MIRRBARegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -103,7 +105,7 @@ class MIRRBARegistrationLogic(ScriptedLoadableModuleLogic, RegistrationLogic):
 
 
 class MIRRBARegistrationTest(RegistrationSelfTest, ScriptedLoadableModuleTest):
-    """The self test: a tiny phantom, registered through the logic and through the panel."""
+    """The self test: a tiny phantom, registered through the logic."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()

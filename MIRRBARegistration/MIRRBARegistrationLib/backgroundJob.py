@@ -155,7 +155,8 @@ class BackgroundJob:
         try:
             self._process = self._startProcess(self._arguments, workerEnvironment(), self._logPath)
         except OSError as error:
-            self._fail(RegistrationError(f"The engine could not be started with {self._arguments[0]}: {error}."))
+            python = self._arguments[0] or "PythonSlicer, which is not on the path"
+            self._fail(RegistrationError(f"The engine could not be started with {python}: {error}."))
             return
         # kills the child when this object, or the whole application, goes away
         self._release = weakref.finalize(self, _endProcess, self._process)

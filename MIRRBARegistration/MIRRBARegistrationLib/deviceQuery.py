@@ -27,14 +27,17 @@ class DeviceQuery:
         self.devices: list[Device] = []
         """The best first; empty if the engine could not tell."""
         self.isOver = False
-        self._process = subprocess.Popen(
-            [defaultPythonExecutable(), "-m", "mirrba", "devices", "--json"],
-            env=workerEnvironment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [defaultPythonExecutable(), "-m", "mirrba", "devices", "--json"],
+                env=workerEnvironment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+            )
+        except OSError:
+            self.isOver = True  # a registration will say that the engine cannot be started
 
     def poll(self) -> bool:
         """Whether the answer is there."""

@@ -36,6 +36,10 @@ class InputPanel(VTKObservationMixin):
         self._ui.swapButton.enabled = parameters.fixedVolume is not None or parameters.movingVolume is not None
         self._listSegments(parameters.movingSegmentation)
 
+    def forget(self) -> None:
+        """A scene was loaded: what is listed now is not the user's change."""
+        self._listed = None
+
     def guess(self) -> None:
         """Choose baseline and follow-up, where nothing is chosen yet and the scene leaves no doubt."""
         parameters = self._parameters
@@ -67,7 +71,7 @@ class InputPanel(VTKObservationMixin):
         listed = (segmentationNode.GetID() if segmentationNode is not None else None, segments)
         if listed == self._listed:
             return
-        if self._listed is not None and self._listed[0] != listed[0]:
+        if self._listed is not None and self._listed[0] not in (None, listed[0]):
             self._parameters.leftOutSegments = []  # identifiers of another segmentation mean nothing here
         self._listed = listed
         self._fill(segments)

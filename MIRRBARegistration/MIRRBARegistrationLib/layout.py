@@ -20,8 +20,8 @@ _SLICE_VIEW = """
 _LABELS = {FIXED: ("F", "#4AA84A"), MOVING: ("B", "#B44AB4"), OVERLAY: ("O", "#808080")}
 
 
-def showReviewLayout(withPlot: bool) -> None:
-    """Switch the application to the layout, and link the three views. Nothing happens without a layout manager."""
+def registerLayouts() -> None:
+    """Make the review layouts known, also to scenes that were saved with one of them."""
     manager = slicer.app.layoutManager()
     if manager is None:
         return
@@ -29,21 +29,37 @@ def showReviewLayout(withPlot: bool) -> None:
     for layoutID, description in ((VIEWS_LAYOUT, _views()), (VIEWS_AND_PLOT_LAYOUT, _viewsAndPlot())):
         if not layoutNode.IsLayoutDescription(layoutID):
             layoutNode.AddLayoutDescription(layoutID, description)
+            if layoutNode.GetViewArrangement() == layoutID:  # asked for before it was known: nothing is shown yet
+                layoutNode.SetViewArrangement(layoutNode.SlicerLayoutConventionalView)
+                layoutNode.SetViewArrangement(layoutID)
+
+
+def showReviewLayout(withPlot: bool) -> None:
+    """Switch the application to the layout, and link the three views. Nothing happens without a layout manager."""
+    if slicer.app.layoutManager() is None:
+        return
+    registerLayouts()
     wanted = VIEWS_AND_PLOT_LAYOUT if withPlot else VIEWS_LAYOUT
-    if layoutNode.GetViewArrangement() != wanted:
-        layoutNode.SetViewArrangement(wanted)
+    if arrangement() != wanted:
+        setArrangement(wanted)
     for tag in (FIXED, MOVING, OVERLAY):
         composite = compositeNode(tag)
         if composite is not None:
             composite.SetLinkedControl(True)
 
 
-def isShown() -> bool:
+def arrangement() -> int | None:
+    """The number of the application's layout; None without a layout manager."""
     manager = slicer.app.layoutManager()
-    return manager is not None and manager.layoutLogic().GetLayoutNode().GetViewArrangement() in (
-        VIEWS_LAYOUT,
-        VIEWS_AND_PLOT_LAYOUT,
-    )
+    return manager.layoutLogic().GetLayoutNode().GetViewArrangement() if manager is not None else None
+
+
+def setArrangement(layoutID: int) -> None:
+    slicer.app.layoutManager().layoutLogic().GetLayoutNode().SetViewArrangement(layoutID)
+
+
+def isShown() -> bool:
+    return arrangement() in (VIEWS_LAYOUT, VIEWS_AND_PLOT_LAYOUT)
 
 
 def sliceNode(tag: str):
@@ -61,12 +77,20 @@ def plotViewNode():
 
 
 def fitViews() -> None:
-    """Zoom the three views so that the whole follow-up is seen."""
+    """Zoom the follow-up's view so that the whole of it is seen, and show the same slice in the two others."""
     manager = slicer.app.layoutManager()
-    for tag in (FIXED, MOVING, OVERLAY):
-        sliceWidget = manager.sliceWidget(tag) if manager is not None else None
-        if sliceWidget is not None:
-            sliceWidget.fitSliceToBackground()
+    sliceWidget = manager.sliceWidget(FIXED) if manager is not None else None
+    if sliceWidget is None:
+        return
+    sliceWidget.fitSliceToBackground()
+    first = sliceNode(FIXED)
+    for tag in (MOVING, OVERLAY):
+        other = sliceNode(tag)
+        if other is not None:
+            other.GetSliceToRAS().DeepCopy(first.GetSliceToRAS())
+            other.SetFieldOfView(*first.GetFieldOfView())
+            other.SetXYZOrigin(*first.GetXYZOrigin())
+            other.UpdateMatrices()
 
 
 def setOrientation(orientation: str) -> None:

@@ -45,7 +45,8 @@ class LossPlot:
     def show(self) -> None:
         """In the plot view of the review layout, where that is shown."""
         viewNode = layout.plotViewNode()
-        if viewNode is not None and self._isMade():
+        # a line needs two points
+        if viewNode is not None and self._isMade() and self._table.GetNumberOfRows() > 1:
             viewNode.SetPlotChartNodeID(self._chart.GetID())
 
     def remove(self) -> None:

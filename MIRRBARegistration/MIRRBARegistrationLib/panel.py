@@ -7,7 +7,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from . import sampleData
+from . import layout, sampleData
 from .enginePanel import EnginePanel
 from .inputPanel import InputPanel
 from .methodPanel import MethodPanel
@@ -28,11 +28,14 @@ class Panel(VTKObservationMixin):
         self._ui = ui
         self._guiTag = None
         self._isUpdating = False
+        layout.registerLayouts()
         review = Review()
         self.input = InputPanel(ui, self._onSampleData)
         self.method = MethodPanel(ui)
-        self.review = ReviewPanel(ui, review)
-        self.run = RunPanel(ui, logic.startProcess, review, self._onTask)
+        self.isEntered = False
+        """Whether the module is the one that is shown: the views of another module's user are left alone."""
+        self.review = ReviewPanel(ui, review, lambda: self.isEntered)
+        self.run = RunPanel(ui, logic.startProcess, review, self._onTask, lambda: self.isEntered)
         self.propagate = PropagatePanel(ui, self.run.start)
         self.engine = EnginePanel(ui, requirementsPath, self._onEngineReady)
         self._parts = (self.input, self.method, self.review, self.run, self.propagate)
@@ -80,17 +83,21 @@ class Panel(VTKObservationMixin):
 
     def enter(self) -> None:
         """The module is shown."""
+        self.isEntered = True
         self.engine.update()
         self.review.enter()
+        self.run.enter()
         self.update()
 
     def exit(self) -> None:
         """Another module is shown; what runs goes on."""
+        self.isEntered = False
         self.review.exit()
 
     def close(self) -> None:
         """The application ends, or the module is reloaded."""
         self.setParameters(None)
+        self.review.exit()
         self.method.close()
         self.removeObservers()
 
@@ -114,13 +121,14 @@ class Panel(VTKObservationMixin):
 
     def _onStartImport(self, caller, event) -> None:
         """Node selectors forget their choice while nodes are loaded, and would tell the parameter node so."""
-        self._isImporting = True
+        self._isImporting = self.propagate.isPaused = True
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
 
     def _onEndImport(self, caller, event) -> None:
         """What runs goes on; choices that came with the scene are shown."""
-        self._isImporting = False
+        self._isImporting = self.propagate.isPaused = False
+        self.input.forget()
         if self.parameters is not None:
             self.parameters.Modified()  # it had looked for its nodes before they were in the scene
             self._guiTag = self.parameters.connectGui(self._ui)
@@ -139,4 +147,6 @@ class Panel(VTKObservationMixin):
             if not task.isKept:
                 self.method.rememberDuration(task.request.config, task.job.metrics["seconds"])
             self.review.open()
+        elif task.state in (TaskState.CANCELLED, TaskState.FAILED) and self.isEntered and layout.isShown():
+            self.review.show()  # an earlier result, if there is one
         self.propagate.showTask(task)

@@ -19,6 +19,8 @@ class PropagatePanel:
         self._parameters = None
         self._requests: list[request.Request] = []
         self._isFilling = False
+        self.isPaused = False
+        """While a scene is loaded: the list is made anew, and unchecks what it forgets."""
         ui.followUpsComboBox.connect("checkedNodesChanged()", self._onChecked)
         ui.propagateButton.connect("clicked()", self._onPropagate)
         ui.queueList.visible = False
@@ -60,7 +62,7 @@ class PropagatePanel:
         self._start(self._requests)
 
     def _onChecked(self) -> None:
-        if not self._isFilling and self._parameters is not None:
+        if not self._isFilling and not self.isPaused and self._parameters is not None:
             self._parameters.followUps = list(self._ui.followUpsComboBox.checkedNodes())
 
     def _showChecked(self) -> None:

@@ -21,8 +21,10 @@ import slicer
 from . import nodes
 from .backgroundJob import BackgroundJob, Event, JobState, StartProcess, startProcess
 from .errors import InputError, RegistrationCancelled, RegistrationError
+from .guess import OUTPUT_ATTRIBUTE
 
 SCHEMA = 1
+_REMOVED = "A volume or segmentation of this registration was removed from the scene while it ran; nothing was loaded."
 
 
 @dataclass
@@ -120,6 +122,9 @@ class RegistrationJob:
         state = self._job.poll()
         if state.isFinal:
             self._conclude(state)
+        elif self._hasLostNodes():
+            self._job.close()
+            self._conclude(JobState.FAILED, RegistrationError(_REMOVED, "input"))
         else:
             self._showPreview()
         return state
@@ -165,7 +170,10 @@ class RegistrationJob:
             return  # a newer one has taken its place
         self._callbacks.onPreview(preview)
 
-    def _conclude(self, state: JobState) -> None:
+    def _hasLostNodes(self) -> bool:
+        return any(node.GetScene() is None for node in [*self.inputs.nodes(), *self.outputs.nodes()])
+
+    def _conclude(self, state: JobState, error: RegistrationError | None = None) -> None:
         if self._told:
             return
         self._told = True
@@ -176,12 +184,28 @@ class RegistrationJob:
             assert self.metrics is not None
             self._callbacks.onFinished(self.metrics)
             return
-        self.error = RegistrationCancelled() if state is JobState.CANCELLED else self._job.error
+        self.error = RegistrationCancelled() if state is JobState.CANCELLED else error or self._job.error
         assert self.error is not None
+        self.error = self._inUsersWords(self.error)
         self.error.log = self.logText
         if self.error.kind == "internal":  # the others say all there is to know
             logging.getLogger("MIRRBA").error("%s\nThe whole log of the run:\n%s", self.error, self.logText)
         self._callbacks.onFailed(self.error)
+
+    def _inUsersWords(self, error: RegistrationError) -> RegistrationError:
+        """The engine names the job folder's files, which mean nothing to the user and are gone."""
+        message = error.message
+        for name, node in (
+            ("fixed.nrrd", self.inputs.fixedVolume),
+            ("moving.nrrd", self.inputs.movingVolume),
+            ("fixed_segmentation.seg.nrrd", self.inputs.fixedSegmentation),
+            ("moving_segmentation.seg.nrrd", self.inputs.movingSegmentation),
+        ):
+            if node is not None:
+                message = message.replace(f"{self.jobFolder / name}: ", f"'{node.GetName()}' ")
+        if message == error.message:
+            return error
+        return RegistrationError(message, error.kind, error.details)
 
     def _importResults(self, done: Event) -> None:
         """Read everything, then place everything."""
@@ -189,7 +213,8 @@ class RegistrationJob:
         if not (results / "result.json").is_file():
             raise RegistrationError("The engine reported success but left no result; run it again.")
         inputs, outputs = self.inputs, self.outputs
-        _checkStillThere(inputs, outputs)
+        if self._hasLostNodes():
+            raise RegistrationError(_REMOVED, "input")
         metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
         transform = outputs.transform is not False and nodes.readTransform(results / "transform.h5")
         volume = outputs.volume is not False and nodes.readVolume(results / "warped.nii.gz")
@@ -219,13 +244,25 @@ def checkRequest(inputs: Inputs, outputs: Outputs) -> None:
             raise InputError(f"The {name} volume '{node.GetName()}' holds no image; load it or choose another.")
         if node.GetImageData().GetNumberOfScalarComponents() != 1:
             raise InputError(f"The {name} volume '{node.GetName()}' has several values a voxel; choose a PET.")
+        if node.GetScene() is None:
+            raise InputError(f"'{node.GetName()}' was removed from the scene; choose another volume.")
     if inputs.fixedVolume is inputs.movingVolume:
         raise InputError("Fixed and moving are the same volume; choose the follow-up as fixed, the baseline as moving.")
     for node in (inputs.movingSegmentation, inputs.fixedSegmentation):
         if node is not None and not node.IsA("vtkMRMLSegmentationNode"):
             raise InputError(f"'{node.GetName()}' is not a segmentation; convert it in the Segmentations module.")
+        if node is not None and node.GetSegmentation().GetNumberOfSegments() == 0:
+            raise InputError(f"The segmentation '{node.GetName()}' has no segments; add one or choose another.")
+    _checkParents(inputs)
     _checkInitialTransform(inputs)
     _checkOutputs(inputs, outputs)
+
+
+def _checkParents(inputs: Inputs) -> None:
+    """A parent transform that cannot be respected is refused, but for one that a registration has put there."""
+    for volume in (inputs.fixedVolume, inputs.movingVolume):
+        if not any(parent.GetAttribute(OUTPUT_ATTRIBUTE) for parent in _transformsOver(volume)):
+            nodes.volumeToWorldMatrix(volume)
 
 
 def _checkInitialTransform(inputs: Inputs) -> None:
@@ -308,10 +345,3 @@ def _exportInputs(inputs: Inputs, folder: Path, config: dict[str, Any], preview:
     if preview:
         job["preview"] = True
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-
-
-def _checkStillThere(inputs: Inputs, outputs: Outputs) -> None:
-    if any(node.GetScene() is None for node in [*inputs.nodes(), *outputs.nodes()]):
-        raise RegistrationError(
-            "A volume or segmentation of this registration was removed from the scene while it ran; nothing was loaded."
-        )

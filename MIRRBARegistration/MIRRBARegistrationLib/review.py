@@ -9,6 +9,7 @@ import slicer
 from . import derivedVolumes, layout, overlay
 from .parameters import Orientation, OverlayMode
 from .results import Result
+from .viewMemory import ViewMemory
 
 JACOBIAN_OPACITY = 0.5
 
@@ -29,6 +30,7 @@ class Review:
     """Shows a result, or the preview of one that is being computed."""
 
     def __init__(self) -> None:
+        self.memory = ViewMemory()
         self._derived: dict[tuple, object] = {}
 
     def show(self, result: Result, view: View, flickerOn: bool = True) -> None:
@@ -39,6 +41,7 @@ class Review:
         _showGrid(result, view.grid)
         if fixed is None:
             return
+        self.memory.remember(fixed, other)
         self._showSingle(layout.FIXED, fixed)
         self._showSingle(layout.MOVING, other)
         composite = layout.compositeNode(layout.OVERLAY)
@@ -57,6 +60,7 @@ class Review:
 
     def showPreview(self, fixedVolume, previewVolume, orientation: Orientation) -> None:
         """The registration as it stands, in green and magenta."""
+        self.memory.remember(fixedVolume)
         layout.setOrientation(orientation.value)
         self._showSingle(layout.FIXED, fixedVolume)
         self._showSingle(layout.MOVING, previewVolume)
@@ -64,8 +68,26 @@ class Review:
         if composite is not None:
             overlay.showOverlay(fixedVolume, previewVolume, [composite])
 
+    def showPair(self, fixedVolume, movingVolume) -> None:
+        """Just the two volumes: a view whose volume is removed would choose another by itself."""
+        for tag, volumes in (
+            (layout.FIXED, (fixedVolume, None)),
+            (layout.MOVING, (movingVolume, None)),
+            (layout.OVERLAY, (fixedVolume, movingVolume)),
+        ):
+            composite = layout.compositeNode(tag)
+            if composite is not None:
+                background, foreground = (node.GetID() if node is not None else None for node in volumes)
+                composite.SetBackgroundVolumeID(background)
+                composite.SetForegroundVolumeID(foreground)
+
     def clear(self) -> None:
         """Remove the volumes that were made to be looked at."""
+        shown = {node.GetID() for node in self._derived.values() if node.GetScene() is not None}
+        composite = layout.compositeNode(layout.OVERLAY)
+        if composite is not None and {composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()} & shown:
+            composite.SetBackgroundVolumeID(None)
+            composite.SetForegroundVolumeID(None)
         for node in self._derived.values():
             if node.GetScene() is not None:
                 node.GetScene().RemoveNode(node)
@@ -76,8 +98,9 @@ class Review:
         moving, transform = result.movingVolume, result.transform
         if result.volume is not None:
             return moving if before else result.volume
-        if moving is not None and transform is not None and moving.GetParentTransformNode() in (None, transform):
-            moving.SetAndObserveTransformNodeID(None if before else transform.GetID())
+        for node in (moving, result.movingSegmentation if result.segmentation is None else None):
+            if node is not None and transform is not None and node.GetParentTransformNode() in (None, transform):
+                node.SetAndObserveTransformNodeID(None if before else transform.GetID())
         return moving
 
     def _showSingle(self, tag: str, volumeNode) -> None:

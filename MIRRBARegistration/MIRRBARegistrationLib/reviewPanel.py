@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import qt
@@ -13,13 +15,16 @@ from .results import RESULT_ATTRIBUTE, Result
 from .review import Review, View
 
 FLICKER_MSEC = 600
+_COLUMN_WIDTH = 160  # pixels at most
 _NEXT_KEY, _PREVIOUS_KEY, _SWITCH_KEY = "N", "P", "X"
 
 
 class ReviewPanel:
-    def __init__(self, ui, review: Review) -> None:
+    def __init__(self, ui, review: Review, isEntered: Callable[[], bool]) -> None:
         self._ui = ui
         self._review = review
+        self._isEntered = isEntered
+        self._isOpenDue = False
         self._parameters = None
         self._shown: tuple | None = None
         self._result: Result | None = None
@@ -33,6 +38,7 @@ class ReviewPanel:
         ui.beforeButton.connect("clicked()", lambda: self._setBefore(True))
         ui.afterButton.connect("clicked()", lambda: self._setBefore(False))
         ui.segmentsTable.connect("currentCellChanged(int,int,int,int)", self._onRow)
+        ui.segmentsTable.connect("cellClicked(int,int)", self._onClicked)
         ui.previousButton.connect("clicked()", lambda: self.step(-1))
         ui.nextButton.connect("clicked()", lambda: self.step(1))
         ui.exportTableButton.connect("clicked()", self._onExportTable)
@@ -57,12 +63,17 @@ class ReviewPanel:
         wasShown, self._shown, self._result = self._shown, shown, result
         if isNew:
             self._fillTable(result)
-        if result is None or (wasShown is None and not layout.isShown()):
-            return  # a scene that has just been opened keeps its own layout until the user asks
-        self.show()
+        if result is None:
+            self._flickerTimer.stop()
+        elif self._isEntered() and (wasShown is not None or layout.isShown()):
+            self.show()  # but a scene that has just been opened keeps its own layout until the user asks
 
     def open(self) -> None:
-        """Bring the present result into view: layout, zoom, controls; the inputs make room for them."""
+        """Bring a new result into view: layout, zoom, controls; the inputs make room for them."""
+        self._review.clear()  # maps of nodes that it has overwritten
+        self._isOpenDue = not self._isEntered()
+        if self._isOpenDue:
+            return  # the user is at work in another module
         layout.showReviewLayout(self._parameters.showLossPlot)
         self._ui.inputsCollapsibleButton.collapsed = True
         self._ui.reviewCollapsibleButton.collapsed = False
@@ -71,8 +82,9 @@ class ReviewPanel:
 
     def show(self) -> None:
         """Bring the views to the state of the controls."""
-        if self._result is None:
+        if self._parameters.result is None:
             return
+        self._result = Result(self._parameters.result)  # nodes may have been removed since
         layout.showReviewLayout(self._parameters.showLossPlot)
         view = self._view()
         self._review.show(self._result, view, self._flickerOn)
@@ -82,7 +94,11 @@ class ReviewPanel:
             self._flickerTimer.stop()
 
     def enter(self) -> None:
-        """The module is shown: its keys work."""
+        """The module is shown: its keys work, and so do its colours."""
+        if self._isOpenDue:
+            self.open()
+        elif layout.isShown():
+            self.show()
         window = slicer.util.mainWindow()
         if window is None or self._shortcuts:
             return
@@ -96,15 +112,18 @@ class ReviewPanel:
             self._shortcuts.append(shortcut)
 
     def exit(self) -> None:
-        """Another module is shown: keys are its own, and nothing moves."""
+        """Another module is shown: keys are its own, nothing moves, and volumes look as they did."""
         self._flickerTimer.stop()
+        self._review.memory.giveBackDisplays()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
 
     def close(self) -> None:
-        self.exit()
+        """The scene is being closed."""
+        self._flickerTimer.stop()
+        self._isOpenDue = False
         self._review.clear()
         self._shown = self._result = None
 
@@ -113,7 +132,9 @@ class ReviewPanel:
         count = self._ui.segmentsTable.rowCount
         if count:
             row = self._ui.segmentsTable.currentRow()
-            self._ui.segmentsTable.setCurrentCell((row + by) % count if row >= 0 else 0, 0)
+            row = (row + by) % count if row >= 0 else 0
+            self._ui.segmentsTable.setCurrentCell(row, 0)
+            self._jump(row)  # also if it was the current one
 
     def _view(self) -> View:
         parameters = self._parameters
@@ -149,6 +170,8 @@ class ReviewPanel:
                 table.setItem(row, column, qt.QTableWidgetItem(result.text(row, title)))
         table.resizeColumnsToContents()
         table.resizeRowsToContents()
+        for column in range(len(titles)):
+            table.setColumnWidth(column, min(table.columnWidth(column), _COLUMN_WIDTH))
 
     def _setBefore(self, before: bool) -> None:
         if self._parameters is not None:
@@ -156,14 +179,22 @@ class ReviewPanel:
             self.update()  # also where the button was down already
 
     def _onRow(self, row: int, column: int, previousRow: int, previousColumn: int) -> None:
+        self._jump(row)
+
+    def _onClicked(self, row: int, column: int) -> None:
+        self._jump(row)
+
+    def _jump(self, row: int) -> None:
         position = self._result.position(row) if self._result is not None and row >= 0 else None
         if position is not None:
             layout.jumpTo(position)
 
     def _onFlicker(self) -> None:
         self._flickerOn = not self._flickerOn
-        if self._result is not None:
-            self._review.show(self._result, self._view(), self._flickerOn)
+        if self._parameters is None or self._parameters.result is None:
+            self._flickerTimer.stop()
+        else:
+            self._review.show(Result(self._parameters.result), self._view(), self._flickerOn)
 
     def _onExportTable(self) -> None:
         path = _askPath(_("Save the table"), f"{self._result.table.GetName()}.csv", "CSV (*.csv)")
@@ -180,7 +211,10 @@ class ReviewPanel:
     def _onExportPicture(self) -> None:
         path = _askPath(_("Save the overlay"), f"{self._result.table.GetName()}.png", "PNG (*.png)")
         if path:
+            path = path if path.lower().endswith(".png") else f"{path}.png"
             self.writePicture(path)
+            if not Path(path).is_file():
+                slicer.util.errorDisplay(_("{path} could not be written; choose another folder.").format(path=path))
 
     def writePicture(self, path: str) -> None:
         """The overlay view as it is on the screen."""
@@ -188,8 +222,10 @@ class ReviewPanel:
 
         self.show()
         sliceView = slicer.app.layoutManager().sliceWidget(layout.OVERLAY).sliceView()
+        Path(path).unlink(missing_ok=True)  # so that an old picture is not taken for the new one
         ScreenCapture.ScreenCaptureLogic().captureImageFromView(sliceView, path)
 
 
 def _askPath(title: str, name: str, filter_: str) -> str:
+    name = re.sub(r'[<>:"/\\|?*]', "_", name)  # of a node, which may hold anything
     return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, filter_)

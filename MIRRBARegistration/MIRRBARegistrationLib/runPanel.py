@@ -11,27 +11,41 @@ from slicer.i18n import tr as _
 from . import derivedVolumes, layout, request
 from .backgroundJob import Event, JobState
 from .errors import InputError
+from .guess import OUTPUT_ATTRIBUTE
 from .lossPlot import LossPlot
 from .methodPanel import durationText
+from .registrationJob import Inputs
 from .review import Review
 from .runQueue import QueueCallbacks, RunQueue, Task, TaskState
 
 POLL_MSEC = 100
 _STEPS = 1000
 _NAME_LENGTH = 24
+_BUTTON_LENGTH = 60
 _ERROR_STYLE = "color: #d13438;"
 
 
 class RunPanel:
     """One queue at a time: a registration, or a propagation to several follow-ups."""
 
-    def __init__(self, ui, startProcess: Callable, review: Review, onTask: Callable[[Task], None]) -> None:
+    def __init__(
+        self,
+        ui,
+        startProcess: Callable,
+        review: Review,
+        onTask: Callable[[Task], None],
+        isEntered: Callable[[], bool],
+    ) -> None:
         self.queue: RunQueue | None = None
         """What runs; None if nothing does."""
         self._ui = ui
         self._startProcess = startProcess
         self._review = review
         self._onTask = onTask
+        self._isEntered = isEntered
+        self._outcome = ""
+        """How the last run ended."""
+        self._problem = ""
         self._parameters = None
         self._lossPlot = LossPlot()
         self._preview = None
@@ -55,7 +69,7 @@ class RunPanel:
             self._showRunning()
         else:
             self._showIdle(isEngineReady)
-        if layout.isShown() or (self.queue is not None and self._parameters.showLossPlot):
+        if self._isEntered() and (layout.isShown() or (self.queue is not None and self._parameters.showLossPlot)):
             self._showViews()
 
     def start(self, requests: list[request.Request]) -> None:
@@ -65,15 +79,25 @@ class RunPanel:
             onProgress=self._onProgress,
             onPreview=self._onPreview if self._parameters.livePreview else None,
         )
+        for started in requests:
+            _takeOutOfResults(started.inputs)
         self.queue = RunQueue(requests, callbacks, self._startProcess)
         self._lossPlot.clear()
         self._finishedLogs = []
+        self._outcome = ""
         self._ui.logTextEdit.clear()
         self._say(_("Starting…"))
         self._showRunning()
         if self._parameters.showLossPlot:
             self._showViews()
         self._timer.start()
+
+    def enter(self) -> None:
+        """The module is shown again: so is the preview of what runs."""
+        if self.queue is not None and self.queue.current is not None and self._preview is not None:
+            fixed = self.queue.current.request.inputs.fixedVolume
+            if fixed.GetScene() is not None and self._preview.GetScene() is not None:
+                self._review.showPreview(fixed, self._preview, self._parameters.orientation)
 
     def poll(self) -> None:
         """Deliver what has arrived. Called by the timer; tests call it, too."""
@@ -97,6 +121,7 @@ class RunPanel:
         self._lossPlot.remove()
         self._ui.progressBar.visible = False
         self._ui.keepButton.visible = False
+        self._outcome = self._problem = ""
         self._say("")
 
     # Buttons
@@ -113,6 +138,8 @@ class RunPanel:
             self._say(str(error), isError=True)
 
     def _onKeep(self) -> None:
+        if self.queue is None:
+            return
         self.queue.keep()
         self._showRunning()
 
@@ -136,13 +163,14 @@ class RunPanel:
 
     def _onPreview(self, volumeNode) -> None:
         fixed = self.queue.current.request.inputs.fixedVolume
-        if fixed.GetScene() is None:
+        if fixed.GetScene() is None or not self._isEntered():
             return
         if self._preview is None or self._preview.GetScene() is None:
             self._showViews()
             volumeNode.SetName(_("Preview"))
             self._preview = slicer.mrmlScene.AddNode(volumeNode)
             self._preview.CreateDefaultDisplayNodes()
+            self._preview.GetDisplayNode().SetSaveWithScene(False)
             derivedVolumes.hide(self._preview)
             self._review.showPreview(fixed, self._preview, self._parameters.orientation)
             qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
@@ -151,10 +179,20 @@ class RunPanel:
 
     def _onTaskChanged(self, task: Task) -> None:
         if task.state is not TaskState.RUNNING:
-            self._removePreview()
+            self._removePreview(task.request.inputs)
             self._logWhole(task)
+        if task.state is TaskState.DONE:
+            self._review.memory.forgetLayout()
+        elif task.state in (TaskState.CANCELLED, TaskState.FAILED):
+            self._giveBackViews()
         self._stage = ""
         self._onTask(task)
+
+    def _giveBackViews(self) -> None:
+        """Nothing came of it: the views are as they were."""
+        self._review.memory.giveBackDisplays()
+        self._review.memory.giveBackLayout()
+        self._lossPlot.remove()
 
     def _finish(self) -> None:
         self._timer.stop()
@@ -162,15 +200,10 @@ class RunPanel:
         self._ui.progressBar.visible = False
         self._ui.keepButton.visible = False
         failed = [task for task in tasks if task.state is TaskState.FAILED]
-        if failed:
-            self._say(_failureText(failed, len(tasks)), isError=True)
-            if any(task.error.kind == "internal" for task in failed):
-                self._ui.logGroupBox.collapsed = False
-        elif any(task.state is TaskState.CANCELLED for task in tasks):
-            done = sum(task.state is TaskState.DONE for task in tasks)
-            self._say(_("Cancelled.") if done else _("Cancelled; nothing was changed."))
-        else:
-            self._say(_doneText(tasks))
+        if any(task.error.kind == "internal" for task in failed):
+            self._ui.logGroupBox.collapsed = False
+        self._outcome = _failureText(failed, len(tasks)) if failed else _endText(tasks)
+        self._say(self._outcome, isError=bool(failed))
         # through the parameter node: everybody who shows what can be done now is updated
         self._parameters.Modified()
 
@@ -181,9 +214,9 @@ class RunPanel:
         try:
             ready = request.registration(self._parameters)
         except InputError as error:
-            button.enabled, button.text = False, str(error).rstrip(".")
-            button.toolTip = str(error)
+            self._showProblem(str(error))
             return
+        self._showProblem("")
         button.enabled = isEngineReady
         if not isEngineReady:
             button.text = _("Install PyTorch first")
@@ -194,6 +227,19 @@ class RunPanel:
         button.toolTip = _("Register '{moving}' onto '{fixed}' in the background; you can go on working.").format(
             moving=moving, fixed=fixed
         )
+
+    def _showProblem(self, sentence: str) -> None:
+        """On the button, or below it where there is no room for it."""
+        button = self._ui.applyButton
+        wasShown, self._problem = self._problem, sentence if len(sentence) > _BUTTON_LENGTH else ""
+        if self._problem:
+            self._say(" ".join(filter(None, (self._outcome, self._problem))), isError=True)
+        elif wasShown:
+            self._say(self._outcome)
+        if sentence:
+            button.enabled = False
+            button.text = _("Cannot register yet") if self._problem else sentence.rstrip(".")
+            button.toolTip = sentence
 
     def _showRunning(self) -> None:
         state = self.queue.jobState
@@ -212,11 +258,14 @@ class RunPanel:
             self._say(_("Keeping the present state…"))
 
     def _showViews(self) -> None:
+        self._review.memory.rememberLayout()
         layout.showReviewLayout(self._parameters.showLossPlot)
         self._lossPlot.show()
 
-    def _removePreview(self) -> None:
+    def _removePreview(self, inputs: Inputs | None = None) -> None:
         if self._preview is not None and self._preview.GetScene() is not None:
+            if inputs is not None:
+                self._review.showPair(*(_present(node) for node in (inputs.fixedVolume, inputs.movingVolume)))
             slicer.mrmlScene.RemoveNode(self._preview)
         self._preview = None
 
@@ -248,6 +297,13 @@ def _progressText(event: Event) -> str:
     return " · ".join(parts)
 
 
+def _endText(tasks: list[Task]) -> str:
+    if not any(task.state is TaskState.CANCELLED for task in tasks):
+        return _doneText(tasks)
+    done = any(task.state is TaskState.DONE for task in tasks)
+    return _("Cancelled.") if done else _("Cancelled; nothing was changed.")
+
+
 def _doneText(tasks: list[Task]) -> str:
     if len(tasks) > 1:
         return _("Done: {count} follow-ups.").format(count=len(tasks))
@@ -266,4 +322,17 @@ def _failureText(failed: list[Task], count: int) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
+    short = name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
+    return short.replace("&", "&&")  # a single one marks a key
+
+
+def _present(node):
+    return node if node.GetScene() is not None else None
+
+
+def _takeOutOfResults(inputs: Inputs) -> None:
+    """A transform that an earlier run made, and that was put over the volume, is not to count twice."""
+    for node in inputs.nodes():
+        parent = node.GetParentTransformNode()
+        if parent is not None and parent.GetAttribute(OUTPUT_ATTRIBUTE) is not None:
+            node.SetAndObserveTransformNodeID(None)

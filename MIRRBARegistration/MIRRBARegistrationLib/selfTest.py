@@ -38,7 +38,7 @@ class RegistrationSelfTest:
             pair.followUpSegmentation,
             **SETTINGS,
         )
-        job.wait()
+        job.wait(onIdle=_keepAlive)
         self.assertIsNone(job.error, job.logText)
         self.assertGreater(job.metrics["dice_organs"], 0.85)
         self.assertGreater(job.metrics["dice_lesions"], 0.4)
@@ -56,7 +56,7 @@ class RegistrationSelfTest:
         while job.poll() is JobState.STARTING:
             pass
         job.cancel()
-        job.wait()
+        job.wait(onIdle=_keepAlive)
         self.assertIsInstance(job.error, RegistrationCancelled)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)
 
@@ -64,3 +64,9 @@ class RegistrationSelfTest:
         pair = makePhantomPair(SPACING_MM)
         with self.assertRaises(InputError):
             MIRRBARegistrationLogic().startRegistration(pair.baselineVolume, pair.baselineVolume, **SETTINGS)
+
+
+def _keepAlive() -> None:
+    application = getattr(slicer, "app", None)
+    if application:
+        application.processEvents()
