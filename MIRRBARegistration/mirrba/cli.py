@@ -1,4 +1,4 @@
-"""The command line: `mirrba register | propagate | evaluate | phantom | presets | devices`."""
+"""The command line: `mirrba register | propagate | evaluate | phantom | experiment | presets | devices`."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _propagate_parser(commands)
     _evaluate_parser(commands)
     _phantom_parser(commands)
+    _experiment_parser(commands)
     for name, run, sentence in (
         ("presets", _presets, "list the presets with a sentence on each"),
         ("devices", _devices, "list the devices that can compute, best first"),
@@ -161,6 +162,26 @@ def _phantom_parser(commands: Any) -> None:
     )
     parser.add_argument("--spacing", metavar="MM", type=float, default=6.0, help="voxel size (default: 6)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="random seed (default: 0)")
+
+
+def _experiment_parser(commands: Any) -> None:
+    parser = _command(
+        commands, "experiment", _experiment, "run methods on a cohort of pairs and write the paper's tables and figures"
+    )
+    parser.add_argument("cohort", metavar="COHORT", type=Path, nargs="?", help="a folder per pair: docs/experiment.md")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="results; reused on a rerun")
+    parser.add_argument("--methods", metavar="M,M,…", help="names as docs/experiment.md has them (default: all)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster (default: this machine)")
+    parser.add_argument("--workers", metavar="N", type=int, help="methods at once (default: what the machine holds)")
+    parser.add_argument("--threads", metavar="N", type=int, help="per method (default: 2, or fewer cores)")
+    parser.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, … (default: auto)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--timeout", metavar="S", type=float, help="seconds that a method may take on a pair")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few iterations of each; without COHORT on two small made pairs"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try again what has failed before")
+    parser.add_argument("--report-only", action="store_true", help="run nothing, write the report of what is there")
 
 
 def _register(options: argparse.Namespace) -> None:
@@ -287,6 +308,32 @@ def _phantom(options: argparse.Namespace) -> None:
     jobs.prepare_output(options.output)
     scanners = SCANNERS[: options.centres]
     write_pairs(options.output, options.pairs, options.spacing, options.seed, lambda folder: print(folder), scanners)
+
+
+def _experiment(options: argparse.Namespace) -> int:
+    from .experiment.study import Study, run_study
+
+    study = Study(
+        options.cohort,
+        options.output,
+        None if options.methods is None else [name.strip() for name in options.methods.split(",") if name.strip()],
+        scheduler=options.scheduler,
+        workers=options.workers,
+        threads=options.threads,
+        device=options.device,
+        seed=options.seed,
+        timeout_s=options.timeout,
+        quick=options.quick,
+        retry_failed=options.retry_failed,
+        report_only=options.report_only,
+    )
+    jobs.prepare_output(options.output)
+    with Bar(sys.stderr) as bar:
+        failed = run_study(study, bar.tell)
+    for record in failed:
+        print(f"{record.title} on {record.pair}: {record.message}", file=sys.stderr)
+    print(f"The report is {options.output / 'report.md'}")
+    return MirrbaError.exit_code if failed else 0
 
 
 def _presets(options: argparse.Namespace) -> None:

@@ -22,18 +22,22 @@ def overlay(fixed: sitk.Image, before: sitk.Image, after: sitk.Image) -> Picture
     All three on one grid; head up, patient's left on the right of the coronal view.
     """
     # The moving scale comes from `after`: `before` may lie outside of the picture altogether.
-    shades = [_uptake(fixed), _uptake(after)]
-    green = _projections(fixed, shades[0])
-    panels = []
-    for view in (0, 1):
-        for moving in (before, after):
-            magenta = _projections(moving, shades[1])[view]
-            panels.append(np.stack([magenta, green[view], magenta], axis=-1))
+    scale = _uptake(after)
+    pairs = zip(views(fixed, before, scale), views(fixed, after, scale), strict=True)
+    panels = [panel for pair in pairs for panel in pair]
     gap = np.full((panels[0].shape[0], GAP, 3), 255, np.uint8)
     joined = [panels[0]]
     for panel in panels[1:]:
         joined += [gap, panel]
     return np.concatenate(joined, axis=1)
+
+
+def views(fixed: sitk.Image, moving: sitk.Image, moving_uptake: float | None = None) -> tuple[Picture, Picture]:
+    """Coronal and sagittal projections of two volumes on one grid; `moving_uptake` is the body's mean in `moving`."""
+    green = _projections(fixed, _uptake(fixed))
+    magenta = _projections(moving, _uptake(moving) if moving_uptake is None else moving_uptake)
+    coronal, sagittal = (np.stack([m, g, m], axis=-1) for m, g in zip(magenta, green, strict=True))
+    return coronal, sagittal
 
 
 def write_picture(picture: Picture, path: str) -> None:

@@ -1,0 +1,170 @@
+"""`mirrba experiment`: a cohort, the methods and what they run on, from the command line to the report."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MirrbaError
+from .cluster import Progress, cores, run_cohort, stored
+from .cohort import Cohort, read_cohort
+from .methods import METHODS, Method, find
+from .store import Record, Store
+from .task import Settings
+
+# A look at everything that still takes minutes on two cores.
+QUICK_PAIRS, QUICK_SPACING, QUICK_SEED = 2, 12.0, 3
+QUICK_GRID = 20.0  # mm, of the networks
+SLOW = {
+    "syncc-full": "takes hours",
+    "mirrba-def-conv": "takes too long for a quick look",
+}
+SLOW_BACKENDS = {"elastix": "takes too long for a quick look"}
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `mirrba experiment` was asked for."""
+
+    cohort: Path | None
+    """None: made pairs, for a quick look only."""
+    out: Path
+    methods: Sequence[str] | None = None
+    """None: all, but SyNCC (full); in a quick look those that are quick and installed."""
+    scheduler: str | None = None
+    workers: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    timeout_s: float | None = None
+    quick: bool = False
+    retry_failed: bool = False
+    report_only: bool = False
+
+
+def run_study(study: Study, tell: Tell) -> list[Record]:
+    """Run it, write OUT/report.md, and return what failed. `tell` gets progress and warning events, as `Bar` does."""
+    _check_packages()
+    settings = _settings(study)
+    methods, notes = _methods(study)
+    for note in notes:
+        tell({"event": "warning", "message": note})
+    cohort = _cohort(study, tell)
+    store = Store(study.out / "results")
+    if study.report_only:
+        records = stored(cohort.pairs, methods, settings, store)
+    else:
+        store.sweep()
+        records = run_cohort(
+            cohort.pairs,
+            methods,
+            settings,
+            store,
+            study.scheduler,
+            study.workers,
+            retry_failed=study.retry_failed,
+            tell=lambda progress: tell(_event(progress)),
+        )
+    from .report import write_report
+
+    write_report(records, cohort.pairs, store, study.out, [_described(study), *notes])
+    return [record for record in records if not record.done]
+
+
+def _check_packages() -> None:
+    for package in ("distributed", "matplotlib"):
+        if find_spec(package) is None:
+            raise MirrbaError(f"The experiment needs {package}, which is not installed; pip install 'mirrba[cohort]'.")
+
+
+def _settings(study: Study) -> Settings:
+    """Raises InputError."""
+    if study.seed < 0:
+        raise InputError(f"--seed takes a whole number from 0, not {study.seed}.")
+    if study.timeout_s is not None and not (math.isfinite(study.timeout_s) and study.timeout_s > 0):
+        raise InputError(f"--timeout takes seconds above 0, not {study.timeout_s:g}.")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", study.device):
+        raise InputError(f"--device takes auto, cpu, cuda, cuda:N or mps, not '{study.device}'.")
+    # One thread each keeps all cores busy where imports take as long as the registration.
+    usual = 1 if study.quick else min(2, cores())
+    threads = usual if study.threads is None else study.threads
+    if threads < 1:
+        raise InputError(f"--threads takes a whole number from 1, not {threads}.")
+    return Settings(threads, study.seed, study.device, study.timeout_s)
+
+
+def _methods(study: Study) -> tuple[list[Method], list[str]]:
+    """The methods, and a sentence for each that was left out unasked."""
+    if study.methods is not None:
+        chosen = list({method.name: method for method in map(find, study.methods)}.values())
+        if not chosen:
+            raise InputError("--methods names no method; give some, separated by commas.")
+        return [_quick(method) for method in chosen] if study.quick else chosen, []
+    if not study.quick:
+        return [method for name, method in METHODS.items() if name != "syncc-full"], []
+    reasons = {method.title: _left_out(method) for method in METHODS.values()}
+    chosen = [_quick(method) for method in METHODS.values() if reasons[method.title] is None]
+    grouped: dict[str, list[str]] = {}
+    for title, reason in reasons.items():
+        if reason is not None:
+            grouped.setdefault(reason, []).append(title)
+    return chosen, [f"Left out of the quick look, since each {why}: {', '.join(who)}." for why, who in grouped.items()]
+
+
+def _left_out(method: Method) -> str | None:
+    """Why a quick look does without it."""
+    if method.name in SLOW:
+        return SLOW[method.name]
+    if method.backend in SLOW_BACKENDS:
+        return SLOW_BACKENDS[method.backend]
+    if any(one.missing() for one in (method, method.start) if one is not None):
+        return "needs a package that is not installed"
+    return None
+
+
+def _quick(method: Method) -> Method:
+    brief = method.in_brief()
+    if brief.backend == "mirrba" and brief.config.get("spacing", math.inf) < QUICK_GRID:
+        return brief.changed(spacing=QUICK_GRID)
+    return brief
+
+
+def _cohort(study: Study, tell: Tell) -> Cohort:
+    if study.cohort is not None:
+        return read_cohort(study.cohort)
+    if not study.quick:
+        raise InputError("COHORT is missing; give the folder of the pairs, or --quick for two small made ones.")
+    folder = study.out / "cohort"
+    if not (folder / "pairs.tsv").is_file():  # written last
+        from ..phantom import write_pairs
+
+        tell({"event": "warning", "message": f"Makes {QUICK_PAIRS} small pairs in {folder}; they show nothing but "
+              "that all parts work."})  # fmt: skip
+        write_pairs(folder, QUICK_PAIRS, QUICK_SPACING, QUICK_SEED)
+    return read_cohort(folder)
+
+
+def _described(study: Study) -> str:
+    kind = "A quick look: a few iterations of each method, which say nothing on how good it is" if study.quick else ""
+    return kind + "." if kind else "Every method with its full settings (docs/experiment.md)."
+
+
+def _event(progress: Progress) -> dict[str, Any]:
+    """As `Bar` wants it."""
+    record = progress.record
+    took = f" ({record.info['seconds']:.1f} s)" if record.done else " failed"
+    return {
+        "event": "progress",
+        "plan": f"{progress.total} registrations",
+        "stage": f"{progress.done} of {progress.total}: {record.title} on {record.pair}{took}",
+        "loss": None,
+        "fraction": progress.fraction,
+        "remaining": progress.remaining_s,
+    }
