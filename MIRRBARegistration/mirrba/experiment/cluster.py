@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GPU_BACKENDS = ("mirrba", "dl")  # the others compute on the CPU
 MEMORY_GB = 4.0  # what a method may need at the paper's 4 mm; fewer run at once where there is less
-LIVES = 5  # workers that may die under a task before it counts as failed
+LIVES = 5  # workers of this machine that may die under a task before it counts as failed
 RETRIES = 2  # after an error that is not the method's own, such as a disk that was away
 CLOSING = 10.0  # seconds
 STARTING = 5.0  # seconds that a method takes beside its registration: imports, files, scores
@@ -303,7 +303,7 @@ def _result(future: Future[Any], empty: Record) -> Record:
     if error is None:
         return future.result()
     if type(error).__name__ == "KilledWorker":
-        return replace(empty, message=f"{empty.title}: {LIVES} workers have died under it; look into their memory.")
+        return replace(empty, message="Worker after worker has died under it; look into their memory.")
     return replace(empty, message=str(explained(error)))
 
 
