@@ -2,10 +2,13 @@
 
 import enum
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from conftest import qtStarts
+
+MODULE_FILE = Path(__file__).parents[1] / "MIRRBARegistration" / "MIRRBARegistration.py"
 
 UI = """<ui version="4.0"><class>Sample</class><widget class="qMRMLWidget" name="Sample">
 <layout class="QVBoxLayout" name="top"><item><widget class="ctkCollapsibleButton" name="section">
@@ -527,12 +530,30 @@ class TestApplication:
         slicerApplication.dialogs.answer = "cancel"
         assert not slicer.util.confirmOkCancelDisplay("Really?")
 
-    def test_a_file_dialog_returns_a_str(self, slicerApplication):
+    def test_a_file_dialog_returns_a_str(self, slicerApplication, tmp_path):
         import qt
 
         assert qt.QFileDialog.getSaveFileName(None, "Save", "a.csv", "*.csv") == ""
-        slicerApplication.dialogs.fileNames.append("/tmp/b.csv")
-        assert qt.QFileDialog.getSaveFileName(None, "Save", "a.csv", "*.csv") == "/tmp/b.csv"
+        chosen = str(tmp_path / "b.csv")
+        slicerApplication.dialogs.fileNames.append(chosen)
+        assert qt.QFileDialog.getSaveFileName(None, "Save", "a.csv", "*.csv") == chosen
+
+    def test_a_module_imported_for_one_application_is_imported_anew_for_the_next(self):
+        """Even where its package was there before: otherwise two classes of one name would meet."""
+        pytest.importorskip("slicer")
+        if not qtStarts():
+            pytest.skip("PySide6 is not installed, or lacks a system library (docs/developer.md names them)")
+        import MIRRBARegistrationLib.errors  # noqa: F401  the package, outside of any application
+        import standin
+
+        seen = []
+        for _ in range(2):
+            with standin.SlicerApplication() as application:
+                application.loadModule(MODULE_FILE)
+                request = sys.modules["MIRRBARegistrationLib.request"]
+                assert sys.modules["MIRRBARegistrationLib.propagatePanel"].request is request
+                seen.append(request)
+        assert seen[0] is not seen[1]
 
     def test_settings_are_the_applications_own(self, slicerApplication):
         import qt

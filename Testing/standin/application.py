@@ -146,7 +146,7 @@ class SlicerApplication:
 
     def _restore(self) -> None:
         for name in [n for n in sys.modules if n not in self._sysModules and self._isOurs(n)]:
-            del sys.modules[name]
+            _forget(name)
         sys.path[:] = self._sysPath
         for name in [n for n in vars(slicer) if n not in self._slicerNames]:
             delattr(slicer, name)
@@ -225,6 +225,14 @@ def _publish(name: str, module: types.ModuleType) -> None:
     sys.modules[name] = module
     if name.startswith("slicer."):
         setattr(slicer, name.partition(".")[2], module)
+
+
+def _forget(name: str) -> None:
+    """Undo the import of a module, also in its package, where `from package import module` looks first."""
+    module = sys.modules.pop(name)
+    package, _, attribute = name.rpartition(".")
+    if package and getattr(sys.modules.get(package), attribute, None) is module:
+        delattr(sys.modules[package], attribute)
 
 
 def _isUnder(name: str, folder: Path) -> bool:
