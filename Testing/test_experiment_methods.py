@@ -95,6 +95,13 @@ def test_a_quick_form_changes_settings_only(method):
         assert resolve(**brief.config).spacing >= 12.0
 
 
+def test_a_setting_as_text_and_as_a_number_is_the_same_method():
+    method = find("combined")
+    assert method.changed(spacing="12", iterations="5,5,5,5") == method.changed(spacing=12.0, iterations=(5, 5, 5, 5))
+    assert method.changed(spacing="12") != method
+    assert method.changed() == method
+
+
 def test_an_unknown_method_setting_or_quick_form_is_refused():
     with pytest.raises(InputError, match="no method 'sinn'"):
         find("sinn")

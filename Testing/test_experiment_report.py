@@ -144,7 +144,8 @@ def test_a_method_that_always_failed_keeps_its_line():
     text = tables.markdown(tables.tables(Scoreboard(records() + failed))[0])
     line = next(row for row in text.splitlines() if row.startswith("| SyN |"))
     assert line.startswith("| SyN | 0/10 | –")
-    assert text.count("No memory.") == 10
+    assert "- SyN, every pair: No memory." in text
+    assert text.count("No memory.") == 1
 
 
 def test_every_method_has_a_table():
@@ -245,6 +246,8 @@ def test_bad_usage_is_a_sentence(tmp_path):
         (["--quick", "--methods", ","], "names no method"),
         (["--quick", "--threads", "0"], "--threads takes"),
         (["--quick", "--device", "magic"], "--device takes"),
+        (["--quick", "--set", "speed=2"], "no setting 'speed'"),
+        (["--quick", "--set", "seed=2"], "use --seed"),
         ([tmp_path / "nowhere"], "no such folder"),
     ):
         code, _, error = ended(experiment(*arguments, "-o", tmp_path / "out"))
@@ -300,6 +303,16 @@ def test_a_report_of_what_is_there_runs_nothing(study):
     assert "SyN on pair-001: SyN has not been run." in error
     assert not (study / "results" / "syn").exists()
     assert "SyN has not been run." in (study / "report.md").read_text()
+    (study / "scores.csv").write_text(before)
+
+
+def test_a_changed_setting_is_another_result_for_the_methods_of_mirrba_only(study):
+    before = (study / "scores.csv").read_text()
+    methods = ["--methods", "greedy,mirrba-level-1", "--device", "cpu", "--report-only"]
+    code, _, error = ended(experiment("--quick", *methods, "--set", "spacing=30", "-o", study))
+    assert code == 1
+    assert "MIRRBA Level 1 on pair-001: MIRRBA Level 1 has not been run." in error
+    assert "Greedy" not in error
     (study / "scores.csv").write_text(before)
 
 

@@ -178,6 +178,13 @@ def _experiment_parser(commands: Any) -> None:
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="random seed (default: 0)")
     parser.add_argument("--timeout", metavar="S", type=float, help="seconds that a method may take on a pair")
     parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of every MIRRBA method, such as spacing=12",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="a few iterations of each; without COHORT on two small made pairs"
     )
     parser.add_argument("--retry-failed", action="store_true", help="try again what has failed before")
@@ -209,7 +216,9 @@ def _folders(files: Sequence[Path]) -> list[str]:
     """A folder name per file: its name without ending, numbered where two would meet."""
     names: list[str] = []
     for file in files:
-        stem = re.sub(r"(\.nii|\.seg)?\.[A-Za-z]+$|\.(nii|nrrd|mha)\.gz$", "", file.name) or "follow-up"
+        stem = re.sub(r"(\.nii|\.seg)?\.[A-Za-z]+$|\.(nii|nrrd|mha)\.gz$", "", file.name)
+        if not stem.strip("."):  # `..` would lead out of the output folder
+            stem = "follow-up"
         same = sum(name == stem or name.startswith(f"{stem}-") for name in names)
         names.append(stem if stem not in names else f"{stem}-{same + 1}")
     return names
@@ -220,15 +229,21 @@ def _job(options: argparse.Namespace, fixed: Path) -> jobs.Job:
     for name in ("device", "spacing", "iterations", "init", "seed"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
-    for pair in options.set:
+    config = resolve(options.preset, **_with_set(changes, options.set))
+    return jobs.Job(fixed, options.moving, options.moving_seg, getattr(options, "fixed_seg", None), config)
+
+
+def _with_set(changes: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
+    """`changes` and what --set says. Raises InputError."""
+    changes = dict(changes)
+    for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign:
             raise InputError(f"--set takes KEY=VALUE, not '{pair}'.")
         if name in changes:
             raise InputError(f"Setting '{name}' is given twice; give it once.")
         changes[name] = value
-    config = resolve(options.preset, **changes)
-    return jobs.Job(fixed, options.moving, options.moving_seg, getattr(options, "fixed_seg", None), config)
+    return changes
 
 
 def _run_one(job: jobs.Job, output: Path, options: argparse.Namespace) -> None:
@@ -269,6 +284,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .segments import read_segmentation
     from .transforms import read_transform
 
+    _keep_scored(options)
+    jobs.quiet_itk()
     fixed, warped = read_segmentation(options.fixed_seg), read_segmentation(options.warped_seg)
     moving = None if options.moving_seg is None else read_segmentation(options.moving_seg)
     images = [None if path is None else read_volume(path) for path in (options.fixed, options.moving)]
@@ -293,6 +310,14 @@ def _evaluate(options: argparse.Namespace) -> None:
             options.output.write_text(text + "\n", encoding="utf-8")
         except OSError as problem:
             raise InputError(f"{options.output}: cannot be written ({problem.strerror}); give a file name.") from None
+
+
+def _keep_scored(options: argparse.Namespace) -> None:
+    """What is scored is not overwritten by the scores."""
+    names = ("fixed_seg", "warped_seg", "moving_seg", "fixed", "moving", "transform", "landmarks", "truth")
+    given = [getattr(options, name) for name in names]
+    if options.output is not None and any(path and path.resolve() == options.output.resolve() for path in given):
+        raise InputError(f"{options.output}: would be overwritten by the scores; choose another name for them.")
 
 
 def _phantom(options: argparse.Namespace) -> None:
@@ -323,6 +348,7 @@ def _experiment(options: argparse.Namespace) -> int:
         device=options.device,
         seed=options.seed,
         timeout_s=options.timeout,
+        changes=_with_set({}, options.set),
         quick=options.quick,
         retry_failed=options.retry_failed,
         report_only=options.report_only,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import __version__
@@ -45,7 +46,8 @@ class Method:
         """The same method with other settings. Raises InputError for an unknown one."""
         config = {**self.config, **changes}
         if self.backend == "mirrba":
-            resolve(**config)
+            settings = json.loads(json.dumps(asdict(resolve(**config))))
+            config = {name: settings[name] for name in config}  # "12" and 12.0 are one setting, hence one key
         elif unknown := set(changes) - set(self.config):
             known = ", ".join(self.config) or "none"
             raise InputError(f"{self.title} has no setting '{min(unknown)}'; its settings are: {known}.")

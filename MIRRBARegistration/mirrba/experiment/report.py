@@ -183,7 +183,7 @@ def _pictures(pictures: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _failures(board: Scoreboard) -> Iterator[str]:
-    failed = board.failures()
+    failed = board.failures_in_words()
     if failed:
-        yield f"## Failures ({len(failed)})"
-        yield "\n".join(f"- {record.title}, {record.pair}: {record.message}" for record in failed)
+        yield f"## Failures ({len(board.failures())})"
+        yield "\n".join(f"- {sentence}" for sentence in failed)

@@ -107,6 +107,16 @@ class Scoreboard:
         wanted = self.methods if methods is None else methods
         return [record for method in wanted for record in self.of(method) if not record.done]
 
+    def failures_in_words(self, methods: Sequence[str] | None = None) -> list[str]:
+        """A sentence for each method and message, with the pairs that it is about."""
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for record in self.failures(methods):
+            grouped.setdefault((record.title, record.message), []).append(record.pair)
+        return [f"{title}, {self._listed(pairs)}: {message}" for (title, message), pairs in grouped.items()]
+
+    def _listed(self, pairs: Sequence[str]) -> str:
+        return "every pair" if len(pairs) == len(self.pairs) > 1 else ", ".join(pairs)
+
 
 def write_csv(board: Scoreboard, path: Path) -> None:
     """A line per pair and method, nothing averaged: what every number of the report comes from."""

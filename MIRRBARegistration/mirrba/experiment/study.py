@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Study:
     device: str = "auto"
     seed: int = 0
     timeout_s: float | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings laid over those of every MIRRBA method."""
     quick: bool = False
     retry_failed: bool = False
     report_only: bool = False
@@ -54,6 +56,7 @@ def run_study(study: Study, tell: Tell) -> list[Record]:
     _check_packages()
     settings = _settings(study)
     methods, notes = _methods(study)
+    methods = [_changed(method, study.changes) for method in methods]
     for note in notes:
         tell({"event": "warning", "message": note})
     cohort = _cohort(study, tell)
@@ -118,6 +121,14 @@ def _methods(study: Study) -> tuple[list[Method], list[str]]:
     return chosen, [f"Left out of the quick look, since each {why}: {', '.join(who)}." for why, who in grouped.items()]
 
 
+def _changed(method: Method, changes: Mapping[str, Any]) -> Method:
+    """With --set laid over it, if it is one of MIRRBA's. Raises InputError."""
+    for name, option in (("preset", "methods"), ("device", "device"), ("seed", "seed")):
+        if name in changes:
+            raise InputError(f"--set {name}=… is not for an experiment; use --{option}.")
+    return method.changed(**changes) if method.backend == "mirrba" else method
+
+
 def _left_out(method: Method) -> str | None:
     """Why a quick look does without it."""
     if method.name in SLOW:
@@ -152,8 +163,12 @@ def _cohort(study: Study, tell: Tell) -> Cohort:
 
 
 def _described(study: Study) -> str:
-    kind = "A quick look: a few iterations of each method, which say nothing on how good it is" if study.quick else ""
-    return kind + "." if kind else "Every method with its full settings (docs/experiment.md)."
+    if study.quick:
+        return "A quick look: a few iterations of each method, which say nothing on how good it is."
+    if study.changes:
+        changes = ", ".join(f"{name}={value}" for name, value in study.changes.items())
+        return f"Every method with its settings from docs/experiment.md, but those of MIRRBA with {changes}."
+    return "Every method with its full settings (docs/experiment.md)."
 
 
 def _event(progress: Progress) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Table:
     caption: str
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
-    """A footnote for every pair that failed."""
+    """A footnote for what failed."""
 
 
 def tables(board: Scoreboard) -> list[Table]:
@@ -97,8 +97,7 @@ def table(board: Scoreboard, name: str, caption: str, methods: Sequence[str]) ->
         Line(method, board.titles[method], board.done(method), len(board.pairs), tuple(c[i] for c in columns))
         for i, method in enumerate(shown)
     ]
-    notes = [f"{record.title}, {record.pair}: {record.message}" for record in board.failures(shown)]
-    return Table(name, caption, tuple(lines), tuple(notes))
+    return Table(name, caption, tuple(lines), tuple(board.failures_in_words(shown)))
 
 
 def _column(board: Scoreboard, methods: Sequence[str], metric: Metric) -> list[Cell]:
