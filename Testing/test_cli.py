@@ -199,6 +199,8 @@ def flattening(path):
 def speck(path):
     image = sitk.Image([20, 20, 20], sitk.sitkFloat32)
     image[9, 9, 9] = 5
+    image[9, 9, 8] = 4.5
+    image.SetSpacing((4, 4, 4))
     sitk.WriteImage(image, str(path))
     return path
 
@@ -219,7 +221,7 @@ def labels_elsewhere(path):
         (lambda f, m, s, t: [f, s], "is a segmentation; give the PET here"),
         (lambda f, m, s, t: [f, m, "--moving-seg", empty_labels(t / "e.nii.gz")], "the segmentation is empty; "),
         (lambda f, m, s, t: [f, m, "--moving-seg", labels_elsewhere(t / "l.nii.gz")], "lies outside of the moving"),
-        (lambda f, m, s, t: [f, m, "--moving-seg", t / "no.nrrd"], "there is no such segmentation file"),
+        (lambda f, m, s, t: [f, m, "--moving-seg", t / "no.nrrd"], "there is no such file"),
         (lambda f, m, s, t: [f, m, "--preset", "best"], "There is no preset 'best'; choose one of: default"),
         (lambda f, m, s, t: [f, m, "--device", "cuda:7"], "Device 'cuda:7' is not available on this machine; choose"),
         (lambda f, m, s, t: [f, m, "--init", "nowhere"], "init='nowhere' is neither one of none, centre"),

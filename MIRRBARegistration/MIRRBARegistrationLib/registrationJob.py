@@ -157,6 +157,8 @@ class RegistrationJob:
         if event["event"] == "preview":
             self._previewFile = str(event.get("file"))  # of several, the newest counts
         else:
+            if event["event"] == "warning":
+                event = {**event, "message": self._inUsersWords(str(event.get("message", "")))}
             self._callbacks.onProgress(event)
 
     def _showPreview(self) -> None:
@@ -184,28 +186,28 @@ class RegistrationJob:
             assert self.metrics is not None
             self._callbacks.onFinished(self.metrics)
             return
-        self.error = RegistrationCancelled() if state is JobState.CANCELLED else error or self._job.error
-        assert self.error is not None
-        self.error = self._inUsersWords(self.error)
+        error = RegistrationCancelled() if state is JobState.CANCELLED else error or self._job.error
+        assert error is not None
+        if error.kind == "internal":  # the others say all there is to know
+            # before nodes are named: their names may be a patient's, and the application keeps its log
+            logging.getLogger("MIRRBA").error("%s\nThe whole log of the run:\n%s", error, self.logText)
+        message = self._inUsersWords(error.message)
+        self.error = error if message == error.message else RegistrationError(message, error.kind, error.details)
         self.error.log = self.logText
-        if self.error.kind == "internal":  # the others say all there is to know
-            logging.getLogger("MIRRBA").error("%s\nThe whole log of the run:\n%s", self.error, self.logText)
         self._callbacks.onFailed(self.error)
 
-    def _inUsersWords(self, error: RegistrationError) -> RegistrationError:
+    def _inUsersWords(self, message: str) -> str:
         """The engine names the job folder's files, which mean nothing to the user and are gone."""
-        message = error.message
         for name, node in (
             ("fixed.nrrd", self.inputs.fixedVolume),
             ("moving.nrrd", self.inputs.movingVolume),
             ("fixed_segmentation.seg.nrrd", self.inputs.fixedSegmentation),
             ("moving_segmentation.seg.nrrd", self.inputs.movingSegmentation),
+            ("initial_transform.h5", self.inputs.initialTransform),
         ):
             if node is not None:
                 message = message.replace(f"{self.jobFolder / name}: ", f"'{node.GetName()}' ")
-        if message == error.message:
-            return error
-        return RegistrationError(message, error.kind, error.details)
+        return message
 
     def _importResults(self, done: Event) -> None:
         """Read everything, then place everything."""

@@ -10,6 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from .errors import InputError
+
+MOST_VOXELS = 500_000_000  # a total-body PET at 1 mm has as many
+SPACINGS = (0.01, 100.0)  # mm
+LARGEST_EXTENT = 4000.0  # mm: no scan of a body, nor two of it, span more
+FARTHEST = 1e6  # mm between a scanner's origin and a volume
+SHEAR = 1e-3  # the cosine between two axes that still counts as a right angle
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -39,6 +47,25 @@ class Geometry:
         """Outer face to outer face along its own axes (x, y, z), mm."""
         x, y, z = (n * s for n, s in zip(self.size, self.spacing, strict=True))
         return x, y, z
+
+    def check(self, name: str) -> None:
+        """Raises InputError, with the name, where no volume of a body can lie so."""
+        if not all(SPACINGS[0] <= s <= SPACINGS[1] for s in self.spacing):
+            raise InputError(f"{name}: has a voxel spacing of {times(self.spacing)} mm; correct the file's header.")
+        if math.prod(self.size) > MOST_VOXELS:
+            raise InputError(
+                f"{name}: has {times(self.size)} voxels, more than {MOST_VOXELS / 1e6:g} million; "
+                "crop or resample it first."
+            )
+        if max(self.extent) > LARGEST_EXTENT:
+            raise InputError(
+                f"{name}: is {times(self.extent)} mm large, longer than a body; correct the spacing in its header."
+            )
+        axes = np.array(self.direction).reshape(3, 3)
+        if not np.abs(axes.T @ axes - np.eye(3)).max() <= SHEAR:
+            raise InputError(f"{name}: has axes that are not at right angles; resample it first.")
+        if not np.abs(self.origin).max() <= FARTHEST:
+            raise InputError(f"{name}: has an origin of {times(self.origin)} mm; correct the file's header.")
 
     def point(self, index: Sequence[float]) -> tuple[float, float, float]:
         """LPS mm of a continuous index (x, y, z)."""
@@ -88,3 +115,8 @@ class Geometry:
             0.0,
             image.GetPixelID(),
         )
+
+
+def times(values: Sequence[float]) -> str:
+    """As sizes are written: 4 × 4 × 3."""
+    return " × ".join(f"{value:g}" for value in values)

@@ -13,7 +13,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .errors import InputError
-from .geometry import Geometry
+from .geometry import Geometry, times
+from .reading import read_image
 
 log = logging.getLogger("mirrba")
 
@@ -22,6 +23,9 @@ Mask = npt.NDArray[np.bool_]
 
 SMALLEST_SIDE = 8  # voxels
 SMALLEST_BODY = 0.25  # litres
+CT_SHARE = 0.05  # of the voxels further below zero than the body is above it: air in a CT, noise in a PET
+FEW_VALUES = 50  # as label maps have; a PET stored in bytes has up to 256
+SAMPLE = 1_000_000  # voxels that are enough to count values
 ORDINARY = 0.98  # the share of a volume's voxels that is surely neither bladder nor injection site
 BODY_THRESHOLD = 0.15  # of the mean uptake of the body
 CLIP = 10.0  # times the body's mean uptake, about SUV 10
@@ -33,22 +37,12 @@ BEYOND = 60.0  # mm outside the fixed field of view from which tissue may still 
 
 def read_volume(path: str | Path) -> sitk.Image:
     """A PET volume as float32. Raises InputError for anything that is not a readable scalar 3-D image."""
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file; check the path.")
-    if path.is_dir():
-        raise InputError(
-            f"{path}: is a folder; give one volume file (a DICOM series must be converted to NIfTI first)."
-        )
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        image = reader.Execute()
-    except RuntimeError:
-        raise InputError(f"{path}: cannot be read as an image; give a file such as .nii.gz, .nrrd or .mha.") from None
+    image = read_image(path)
     if any(key.startswith("Segment") for key in image.GetMetaDataKeys()):
         raise InputError(f"{path}: is a segmentation; give the PET here and the segmentation with its own option.")
-    return check_volume(image, str(path))
+    volume = check_volume(image, str(path))
+    _tell_label_map(volume, str(path))
+    return volume
 
 
 def check_volume(image: sitk.Image, name: str) -> sitk.Image:
@@ -59,10 +53,12 @@ def check_volume(image: sitk.Image, name: str) -> sitk.Image:
         raise InputError(f"{name}: has several values per voxel; give a scalar PET volume.")
     if min(image.GetSize()) < SMALLEST_SIDE:
         raise InputError(
-            f"{name}: is {_times(image.GetSize())} voxels; a volume needs at least {SMALLEST_SIDE} along every axis."
+            f"{name}: is {times(image.GetSize())} voxels; a volume needs at least {SMALLEST_SIDE} along every axis."
         )
-    if not all(1e-3 <= s <= 1e3 for s in image.GetSpacing()):
-        raise InputError(f"{name}: has a voxel spacing of {_times(image.GetSpacing())} mm; correct the file's header.")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{name}: has complex values; give a PET volume.")
+    grid = Geometry.from_image(image)
+    grid.check(name)
     image = sitk.Cast(image, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
     finite = np.isfinite(values)
@@ -73,7 +69,30 @@ def check_volume(image: sitk.Image, name: str) -> sitk.Image:
         image, values = cleaned, sitk.GetArrayViewFromImage(cleaned)
     if values.max() <= 0 or values.max() == values.min():
         raise InputError(f"{name}: holds no uptake (no voxel above zero, or all equal); is this the right volume?")
+    _check_kind(values, name)
+    if math.prod(grid.extent) / 1e6 < SMALLEST_BODY:
+        raise InputError(
+            f"{name}: is {times(grid.extent)} mm large, too small for a body; correct the spacing in its header."
+        )
     return image
+
+
+def _check_kind(values: Floats, name: str) -> None:
+    """Refuse a mask and a CT."""
+    if np.all((values == values.min()) | (values == values.max())):
+        raise InputError(f"{name}: has two different values only, as a mask; give the PET, and masks as segmentations.")
+    if np.mean(values < -body_mean(values)) > CT_SHARE:
+        raise InputError(
+            f"{name}: has many voxels far below zero, as a CT has; give the PET, or set them to 0 if this is one."
+        )
+
+
+def _tell_label_map(image: sitk.Image, name: str) -> None:
+    """A warning only: a simulated PET may have few values, too."""
+    values = sitk.GetArrayViewFromImage(image).ravel()
+    found = np.unique(values[:: max(1, values.size // SAMPLE)])
+    if len(found) <= FEW_VALUES and np.array_equal(found, np.round(found)):
+        log.warning("%s: has only %d different values, as a label map; check that it is the PET.", name, len(found))
 
 
 def body_mean(values: Floats) -> float:
@@ -83,10 +102,10 @@ def body_mean(values: Floats) -> float:
     times the mean, so that bladder or injection site hardly move it.
     """
     positive = values[values > 0]
-    mean = float(np.minimum(positive, np.quantile(positive, ORDINARY)).mean())
+    mean = float(np.minimum(positive, np.quantile(positive, ORDINARY)).mean(dtype=np.float64))
     for _ in range(50):
         body = positive[positive > BODY_THRESHOLD * mean]
-        mean, before = float(np.minimum(body, CLIP * mean).mean()), mean
+        mean, before = float(np.minimum(body, CLIP * mean).mean(dtype=np.float64)), mean
         if math.isclose(mean, before, rel_tol=1e-3):
             break
     return mean
@@ -204,7 +223,3 @@ def _smoothed(image: sitk.Image, spacing: float) -> sitk.Image:
 
 def _resampled(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int) -> Floats:
     return sitk.GetArrayFromImage(grid.resample(sitk.Cast(image, sitk.sitkFloat32), transform, interpolator))
-
-
-def _times(values: tuple[float, ...]) -> str:
-    return " × ".join(f"{value:g}" for value in values)

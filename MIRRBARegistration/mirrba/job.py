@@ -116,7 +116,7 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
     """
     prepare_output(output)
     _keep_inputs(job, output)
-    from . import registration
+    quiet_itk()
     from .images import read_volume
     from .segments import read_segmentation
 
@@ -128,6 +128,8 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
         ]
         for segmentation, image, name in zip(segmentations, (moving, fixed), ("moving", "fixed"), strict=True):
             _check_overlap(segmentation, image, name)
+        from . import registration  # torch takes seconds: after what may be refused at once
+
         last: dict[str, Any] = {}
 
         def on_progress(event: Event) -> None:
@@ -180,13 +182,16 @@ class Previews:
 
 def prepare_output(output: Path) -> None:
     """Make sure results can be written there before hours are spent on them."""
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not output.is_dir():
         raise InputError(f"{output}: is a file, but a folder is needed for the results; choose another name.")
     try:
         output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()
     except OSError as error:
         raise InputError(f"{output}: cannot be written to ({error.strerror}); choose another folder.") from None
+    for name in OUTPUTS:
+        if (output / name).is_dir():
+            raise InputError(f"{output / name}: is a folder where a result would be written; move it away.")
 
 
 def share_cores() -> None:
@@ -196,6 +201,13 @@ def share_cores() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
+
+def quiet_itk() -> None:
+    """Without the warnings that ITK prints, many lines each: what concerns the user, the engine says itself."""
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def _keep_inputs(job: Job, output: Path) -> None:

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .errors import InputError
-from .geometry import Geometry
+from .geometry import LARGEST_EXTENT, Geometry
 from .measures import NOTHING, compared, measured
 from .segments import Mask, Role, Segment, Segmentation
 
@@ -26,7 +26,6 @@ Fate = Literal["persisting", "vanished", "appeared"]
 Floats = npt.NDArray[np.float64]
 
 DETECTED = 0.5  # a lesion is detected above this overlap (section 4.4)
-LARGEST_EXTENT = 4000.0  # mm; two segmentations of one body never span more
 SLAB_VOXELS = 2**20  # a slab of vectors and its gradients stay near 100 MB
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .errors import InputError
@@ -177,7 +177,7 @@ def _check(config: Config) -> None:
     _demand("depth", config.depth, 1 <= config.depth <= 4, "1 to 4")
     if config.stop_level is not None:
         _demand("stop_level", config.stop_level, 0 <= config.stop_level <= config.depth, f"0 to {config.depth}")
-    if config.init not in INITIALISATIONS and not Path(config.init).is_file():
+    if config.init not in INITIALISATIONS and not os.path.isfile(config.init):
         names = ", ".join(INITIALISATIONS)
         raise InputError(f"init='{config.init}' is neither one of {names} nor an existing transform file.")
     for name, choices in _CHOICES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from .metrics import jacobian_determinant
 from .presets import Config, resolve
 from .progress import Event, Progress, Stage
 from .pyramid import multiple_of
+
+log = logging.getLogger("mirrba")
 
 PREPARE = "preparing"
 
@@ -87,6 +90,8 @@ def register(
     follow_up = Prepared.of(check_volume(fixed, "fixed volume"), "fixed volume")
     uptake = check_volume(moving, "moving volume")
     baseline = Prepared.of(uptake, "moving volume")
+    if _identical(follow_up.image, baseline.image):
+        log.warning("The fixed and the moving volume are identical; check that they are two examinations.")
     progress.check()
     initial = initial_transform(config.init, follow_up, baseline)
     progress.check()
@@ -127,6 +132,11 @@ def register(
         grid,
         Geometry.from_image(moving),
     )
+
+
+def _identical(fixed: sitk.Image, moving: sitk.Image) -> bool:
+    same_place = Geometry.from_image(fixed) == Geometry.from_image(moving)
+    return same_place and np.array_equal(sitk.GetArrayViewFromImage(fixed), sitk.GetArrayViewFromImage(moving))
 
 
 def _multiple(config: Config) -> int:

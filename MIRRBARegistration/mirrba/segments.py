@@ -18,12 +18,15 @@ import SimpleITK as sitk
 
 from .errors import InputError
 from .geometry import Geometry
+from .reading import read_image
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.unsignedinteger]
 Role = Literal["organ", "lesion"]
 
 ROLE_TAG = "MIRRBA.Role"
+# Tags that may name a patient are not passed on; "DicomRtImport.RoiNumber" of Slicer's import does not.
+_IDENTIFYING = re.compile(r"^DICOM\b|patient|birth", re.IGNORECASE)
 # Beyond this an image was given for a label map: whole-body atlases have about 120 structures.
 MAX_LABELS = 1000
 
@@ -167,29 +170,16 @@ def read_segmentation(path: str | Path) -> Segmentation:
     the extent of its segments: use `onto` to lay it on an image's grid.
     Raises InputError if the file cannot be read, is not a 3-D label map, or has no non-zero voxel.
     """
-    image = _read_image(path)
+    image = read_image(path)
     array = sitk.GetArrayFromImage(image)
-    keys = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
+    keys = {
+        key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if re.fullmatch(r"Segment\d+_[A-Za-z]+", key)
+    }
     numbers = sorted({int(match[1]) for key in keys if (match := re.fullmatch(r"Segment(\d+)_(?:ID|Name)", key))})
     segments = _slicer_segments(path, array, keys, numbers) if numbers else _label_segments(path, array)
     if not any(segment.mask.any() for segment in segments):
         raise InputError(f"{path}: the segmentation is empty; draw at least one segment or leave the file out.")
     return Segmentation(segments, Geometry.from_image(image))
-
-
-def _read_image(path: str | Path) -> sitk.Image:
-    """The image as it is in the file: 3-D, scalar or (layers of Slicer) vector."""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such segmentation file; check the name.")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        if reader.GetDimension() != 3:
-            raise InputError(f"{path}: the segmentation has {reader.GetDimension()} dimensions; give one that has 3.")
-        return reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"{path}: cannot be read as a segmentation; give a label map or a .seg.nrrd.") from error
 
 
 def _label_segments(path: str | Path, array: npt.NDArray[np.generic]) -> tuple[Segment, ...]:
@@ -255,7 +245,7 @@ def _parse_tags(text: str) -> dict[str, str]:
             tags[key] = tail
         elif key:
             tags[key] += f"|{part}"
-    return tags
+    return {key: value for key, value in tags.items() if not _IDENTIFYING.search(key)}
 
 
 def _layers(segments: Iterable[Segment]) -> tuple[list[Labels], list[tuple[int, int]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -109,17 +111,45 @@ def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
 
 def read_transform(path: str | Path) -> sitk.Transform:
     """A 3-D transform (fixed→moving points, LPS mm) from a file ITK reads. Raises InputError."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such transform file; check the path.")
     try:
+        _check_mat(Path(path))
         transform = sitk.ReadTransform(str(path))
-    except RuntimeError:
+    except (RuntimeError, struct.error, UnicodeDecodeError):  # the latter comes from SimpleITK's own message
         raise InputError(f"{path}: cannot be read as a transform; give an ITK file such as .h5 or .tfm.") from None
     if transform.GetDimension() != 3:
         raise InputError(f"{path}: is a {transform.GetDimension()}-D transform; give a 3-D one.")
+    if not _is_finite(transform):
+        raise InputError(f"{path}: holds numbers that are not finite; give another transform.")
     if transform.IsLinear() and not _keeps_orientation(transform):
         raise InputError(f"{path}: flattens or mirrors space, so no registration can start from it; give another.")
     return transform
+
+
+def _check_mat(path: Path) -> None:
+    """ITK makes room for as many numbers as a .mat announces, be it more than there is memory. Errors: struct.error."""
+    if path.suffix.lower() != ".mat":
+        return
+    content = path.read_bytes()
+    place = 0
+    while place < len(content):
+        kind, rows, columns, _, name = struct.unpack_from("<5i", content, place)
+        if min(rows, columns, name) < 0:
+            raise struct.error
+        number_bytes = 4 if kind // 10 % 10 == 1 else 8
+        place += 20 + name + number_bytes * rows * columns
+    if place > len(content):
+        raise struct.error
+
+
+def _is_finite(transform: sitk.Transform) -> bool:
+    transform = transform.Downcast()
+    if isinstance(transform, sitk.CompositeTransform):
+        return all(_is_finite(transform.GetNthTransform(k)) for k in range(transform.GetNumberOfTransforms()))
+    if isinstance(transform, sitk.DisplacementFieldTransform):
+        return bool(np.isfinite(sitk.GetArrayViewFromImage(transform.GetDisplacementField())).all())
+    return bool(np.isfinite(transform.GetParameters()).all())
 
 
 def _keeps_orientation(transform: sitk.Transform) -> bool:
