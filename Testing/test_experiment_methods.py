@@ -62,7 +62,8 @@ def test_every_method_of_the_paper_has_its_name():
     paper = (
         "Identity, MIRRBA, Elastix, SyN, SyNCC, Combined, MIRRBA wo Regu, MIRRBA wo Archi, MIRRBA Depth 1, "
         "MIRRBA Depth 2, MIRRBA Depth 4, MIRRBA Level 1, MIRRBA Level 2, MIRRBA Max, MIRRBA Up, MIRRBA Def Conv, "
-        "MIRRBA wo RB, MIRRBA Depth 4 Max Up, Elastix Level 1, Elastix Level 2, Elastix Level 3"
+        "MIRRBA wo RB, MIRRBA Depth 4 Max Up, DL LapIRN, DL VoxelMorph, "
+        "Elastix Level 1, Elastix Level 2, Elastix Level 3"
     )
     assert set(paper.split(", ")) <= titles
     assert len(titles) == len(METHODS)

@@ -92,17 +92,13 @@ def _optimize_level(
     parameters = [p for k in range(level + 1) for p in model.parameters_of(k)]
     optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
     frozen = iterations if level == 0 else round(config.freeze * iterations)
-    below = _lower(model, level, images, moving)
+    below = lower(model, level, images, moving)
     for iteration in range(1, iterations + 1):
         if iteration > frozen:
-            below = _forward(model, level, images, moving)
+            below = forward(model, level, images, moving)
         state = model.step(level, below, moving, images[level])
         displacement = fields.integrate(state.velocity)
-        terms = {"lncc": similarity(moving.warp(level, displacement))}
-        if config.smooth:
-            terms["smooth"] = config.smooth * losses.smoothness(state.velocity)
-        if config.diffeo:
-            terms["diffeo"] = config.diffeo * losses.folding(displacement)
+        terms = objective(state, displacement, similarity(moving.warp(level, displacement)), config)
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -112,9 +108,19 @@ def _optimize_level(
             break
         progress.preview(partial(moving.through_start, level, displacement))
     with torch.no_grad():
-        result = _forward(model, level + 1, images, moving)
+        result = forward(model, level + 1, images, moving)
     assert result is not None
     return result.detach()
+
+
+def objective(state: State, displacement: Tensor, lncc: Tensor, config: Config) -> dict[str, Tensor]:
+    """The terms of the loss by name, each with its λ; `displacement` is the integrated velocity of `state`."""
+    terms = {"lncc": lncc}
+    if config.smooth:
+        terms["smooth"] = config.smooth * losses.smoothness(state.velocity)
+    if config.diffeo:
+        terms["diffeo"] = config.diffeo * losses.folding(displacement)
+    return terms
 
 
 def _displacement(state: State, level: int, moving: Moving) -> Tensor:
@@ -122,7 +128,7 @@ def _displacement(state: State, level: int, moving: Moving) -> Tensor:
     return moving.through_start(level, fields.integrate(state.velocity))
 
 
-def _forward(model: Pyramid | FreeVelocity, count: int, images: Sequence[Tensor], moving: Moving) -> State | None:
+def forward(model: Pyramid | FreeVelocity, count: int, images: Sequence[Tensor], moving: Moving) -> State | None:
     """The state after the lowest `count` levels."""
     state: State | None = None
     for level in range(count):
@@ -130,8 +136,8 @@ def _forward(model: Pyramid | FreeVelocity, count: int, images: Sequence[Tensor]
     return state
 
 
-def _lower(model: Pyramid | FreeVelocity, level: int, images: Sequence[Tensor], moving: Moving) -> State | None:
+def lower(model: Pyramid | FreeVelocity, level: int, images: Sequence[Tensor], moving: Moving) -> State | None:
     """The frozen levels below: run once, without a graph."""
     with torch.no_grad():
-        state = _forward(model, level, images, moving)
+        state = forward(model, level, images, moving)
     return None if state is None else state.detach()

@@ -23,6 +23,7 @@ from .methods import Method
 from .run_pair import run_pair
 from .store import Record, Store, key_of
 from .task import Settings
+from .training import Training, cross_validation, train
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -82,14 +83,26 @@ def run_cohort(
 def stored(pairs: Sequence[Pair], methods: Sequence[Method], settings: Settings, store: Store) -> list[Record]:
     """As `run_cohort`, but nothing is run: what is not in the store is a failure that says so."""
     records = []
+    trainings = _trainings(pairs, methods, settings)
     for pair in pairs:
         for method in methods:
-            key = key_of(pair, method, settings)
+            training = trainings.get((pair.name, method.name))
+            key = key_of(pair, method, settings, training=None if training is None else training.key)
             if store.load(method.name, key) is None:
                 records.append(replace(_empty(pair, method, key), message=f"{method.title} has not been run."))
             else:
-                records.append(run_pair(pair, method, settings, store))
+                records.append(run_pair(pair, method, settings, store, training=training))
     return records
+
+
+def _trainings(pairs: Sequence[Pair], methods: Sequence[Method], settings: Settings) -> dict[tuple[str, str], Training]:
+    """By pair and method, for the methods that are trained. Raises InputError where there are too few pairs."""
+    found = {}
+    for method in methods:
+        if method.trained:
+            for name, training in cross_validation(pairs, method, settings).items():
+                found[name, method.name] = training
+    return found
 
 
 def cores() -> int:
@@ -217,14 +230,21 @@ def _submitted(
     """The futures, each with the empty record of what it will bring, in order."""
     futures: dict[Future[Any], Record] = {}
     by_key: dict[str, Future[Any]] = {}
+    trainings = _trainings(pairs, methods, settings)
     # A method comes after the one that it starts from, wherever the caller has named them.
     ordered = sorted(methods, key=lambda method: method.start is not None)
     for pair in pairs:
         place = _absolute(pair)
         for method in ordered:
             needed = files.get((pair.name, method.name), {})
-            key = key_of(pair, method, settings, needed)
-            start = None if method.start is None else by_key.get(key_of(pair, method.start, settings))
+            training = trainings.get((pair.name, method.name))
+            if training is not None and training.key not in by_key:
+                by_key[training.key] = _submitted_training(client, training, store, retry_failed)
+                futures[by_key[training.key]] = training.record()
+            key = key_of(pair, method, settings, needed, None if training is None else training.key)
+            first = None if method.start is None else by_key.get(key_of(pair, method.start, settings))
+            if training is not None:
+                first = by_key[training.key]
             future = client.submit(
                 _task,
                 place,
@@ -233,7 +253,8 @@ def _submitted(
                 store,
                 retry_failed,
                 needed,
-                start,
+                training,
+                first,
                 key=f"mirrba-{pair.name}-{method.name}-{key}",
                 resources={"GPU": 1} if needs_gpu(method, settings) else None,
                 retries=RETRIES,
@@ -241,6 +262,18 @@ def _submitted(
             by_key[key] = future
             futures[future] = _empty(pair, method, key)
     return futures
+
+
+def _submitted_training(client: Client, training: Training, store: Store, retry_failed: bool) -> Future[Any]:
+    return client.submit(
+        _train_task,
+        training,
+        store,
+        retry_failed,
+        key=f"mirrba-training-{training.method.name}-{training.key}",
+        resources={"GPU": 1} if needs_gpu(training.method, training.settings) else None,
+        retries=RETRIES,
+    )
 
 
 def _absolute(pair: Pair) -> Pair:
@@ -260,12 +293,24 @@ def _task(
     store: Store,
     retry_failed: bool,
     files: Mapping[str, Path],
-    start: Record | None,
+    training: Training | None,
+    first: Record | None,
 ) -> Record:
-    """What a worker does. `start` is there so that it comes after what it starts from."""
+    """What a worker does. `first` is there so that it comes after what it starts from, or its network's training."""
     return run_pair(
-        pair, method, settings, store, retry_failed=retry_failed, files=files, should_stop=_cancelled_here()
+        pair,
+        method,
+        settings,
+        store,
+        retry_failed=retry_failed,
+        files=files,
+        training=training,
+        should_stop=_cancelled_here(),
     )
+
+
+def _train_task(training: Training, store: Store, retry_failed: bool) -> Record:
+    return train(training, store, retry_failed=retry_failed, should_stop=_cancelled_here())
 
 
 def _cancelled_here() -> Callable[[], bool]:
@@ -285,15 +330,15 @@ def _cancelled_here() -> Callable[[], bool]:
 def _collected(
     client: Client, futures: dict[Future[Any], Record], tell: Callable[[Progress], None]
 ) -> dict[tuple[str, str], Record]:
-    """The records by pair and method."""
+    """The records by pair and method; trainings are among them."""
     from distributed import as_completed
 
     found: dict[tuple[str, str], Record] = {}
     clock = _Clock([record.method for record in futures.values()], lambda: len(client.nthreads()))
-    for future in as_completed(futures, loop=client.loop):
+    for done, future in enumerate(as_completed(futures, loop=client.loop), 1):
         record = _result(future, futures[future])
         found[record.pair, record.method] = record
-        tell(clock.after(record, len(found), len(futures)))
+        tell(clock.after(record, done, len(futures)))
     return found
 
 

@@ -60,6 +60,11 @@ class Method:
         start = None if self.start is None else self.start.in_brief()
         return replace(self.changed(**self.quick), start=start)
 
+    @property
+    def trained(self) -> bool:
+        """Whether it needs a network that has learned from other pairs (`training`)."""
+        return self.backend == "dl"
+
     def version(self) -> str | None:
         """The version of the package that does the work; None if it is not installed."""
         if self.backend not in PACKAGES:
@@ -192,6 +197,37 @@ def _combined(name: str, title: str, start: Method) -> Method:
     )
 
 
+def _trained() -> list[Method]:
+    """docs/experiment.md says what of this is less than the paper's training."""
+    common = {"spacing": 12.0, "init": "none"}
+    return [
+        Method(
+            "dl-lapirn",
+            "DL LapIRN",
+            "LapIRN on both volumes, trained on the pairs of the other folds with MIRRBA's loss, level after level.",
+            "dl",
+            {
+                "network": "lapirn",
+                **common,
+                "iterations": [300, 120, 40],
+                "learning_rate": 1e-3,
+                "smooth": 0.1,
+                "diffeo": 1.0,
+                "freeze": 0.1,
+            },
+            quick={"spacing": 24.0, "iterations": [5, 5, 5]},
+        ),
+        Method(
+            "dl-voxelmorph",
+            "DL VoxelMorph",
+            "VoxelMorph's diffeomorphic U-Net, trained on the pairs of the other folds by NCC.",
+            "dl",
+            {"network": "voxelmorph", **common, "iterations": [200], "learning_rate": 1e-4, "smooth": 1.0},
+            quick={"spacing": 24.0, "iterations": [10]},
+        ),
+    ]
+
+
 def _all() -> list[Method]:
     methods = [*_baselines(), *(_mirrba(name) for name in PRESETS)]
     by_name = {method.name: method for method in methods}
@@ -199,6 +235,7 @@ def _all() -> list[Method]:
         *methods,
         _combined("combined", "Combined", by_name["syncc"]),
         _combined("combined-greedy", "Combined (greedy)", by_name["greedy"]),
+        *_trained(),
     ]
 
 

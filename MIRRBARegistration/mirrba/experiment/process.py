@@ -1,4 +1,4 @@
-"""Runs a method in a process of its own, so that a crash, a leak or a hang is that method's alone."""
+"""Runs a method, or a training, in a process of its own, so that a crash, a leak or a hang is its own alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, MirrbaError
-from .task import DISPLACEMENT_FILE, LOG_FILE, RESULT_FILE, Task, write_task
+from .task import DISPLACEMENT_FILE, LOG_FILE, RESULT_FILE, Settings, Task, write_task
 
 POLL = 0.2  # seconds
 _THREADS = (
@@ -41,25 +41,36 @@ def run(task: Task, folder: Path, should_stop: Callable[[], bool] = lambda: Fals
     if (missing := task.method.missing()) is not None:
         raise MethodFailed(missing)
     write_task(task, folder)
-    code = _wait(_start(task, folder), task, should_stop)
+    info = run_child("run_method", task.method.title, task.settings, folder, should_stop)
+    return Outcome(info, folder / DISPLACEMENT_FILE)
+
+
+def run_child(
+    module: str, title: str, settings: Settings, folder: Path, should_stop: Callable[[], bool]
+) -> dict[str, Any]:
+    """Run a module of this package on the job in `folder`, and return the info of its result.
+
+    `title` is who has failed. Raises MethodFailed, and Cancelled after `should_stop`.
+    """
+    code = _wait(_start(module, settings, folder), title, settings, should_stop)
     try:
         result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise MethodFailed(f"{task.method.title} {_ended(code)}; its log tells more.") from None
+        raise MethodFailed(f"{title} {_ended(code)}; its log tells more.") from None
     if result["status"] != "done":
-        raise MethodFailed(f"{task.method.title} failed: {result['message']}")
-    return Outcome(result["info"], folder / DISPLACEMENT_FILE)
+        raise MethodFailed(f"{title} failed: {result['message']}")
+    return result["info"]
 
 
-def _start(task: Task, folder: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | dict.fromkeys(_THREADS, str(task.settings.threads))
-    environment["ANTS_RANDOM_SEED"] = str(task.settings.seed + 1)
+def _start(module: str, settings: Settings, folder: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | dict.fromkeys(_THREADS, str(settings.threads))
+    environment["ANTS_RANDOM_SEED"] = str(settings.seed + 1)
     # The child finds this very package, installed or not.
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # Waiting threads sleep: several runs on one machine otherwise slow each other manifold.
     environment.setdefault("GOMP_SPINCOUNT", "20000")
-    command = [sys.executable, "-m", f"{__package__}.run_method", str(folder.absolute())]
+    command = [sys.executable, "-m", f"{__package__}.{module}", str(folder.absolute())]
     with (folder / LOG_FILE).open("wb") as log:
         # In its own folder: some packages write where they are started.
         return subprocess.Popen(
@@ -73,18 +84,18 @@ def _start(task: Task, folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait(process: subprocess.Popen[bytes], task: Task, should_stop: Callable[[], bool]) -> int:
+def _wait(process: subprocess.Popen[bytes], title: str, settings: Settings, should_stop: Callable[[], bool]) -> int:
     """The exit code; the process and all that it started are gone when this returns or raises."""
-    limit = task.settings.timeout_s
+    limit = settings.timeout_s
     started = time.monotonic()
     try:
         while True:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(POLL)
             if should_stop():
-                raise Cancelled(f"{task.method.title} was cancelled.")
+                raise Cancelled(f"{title} was cancelled.")
             if limit is not None and time.monotonic() - started > limit:
-                raise MethodFailed(f"{task.method.title} took more than {limit:g} s and was stopped; allow it more.")
+                raise MethodFailed(f"{title} took more than {limit:g} s and was stopped; allow it more.")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

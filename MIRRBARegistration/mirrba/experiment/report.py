@@ -172,7 +172,9 @@ def _mean(board: Scoreboard, method: str, metric: str) -> str:
     found, digits = board.summary(method, metric), METRICS[metric].digits
     if found.mean is None:
         return "–"
-    return f"{found.mean:.{digits}f}" + ("" if found.sd is None else f" ± {found.sd:.{digits}f}")
+    mean = f"{found.mean:.{digits}f}" + ("" if found.sd is None else f" ± {found.sd:.{digits}f}")
+    training = board.train_minutes(method) if metric == "minutes" else None
+    return mean if training is None else f"{training:.1f} – {mean}"  # as the paper prints it
 
 
 def _pictures(pictures: Sequence[tuple[str, str]]) -> Iterator[str]:

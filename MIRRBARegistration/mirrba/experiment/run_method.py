@@ -15,21 +15,27 @@ import platform
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..errors import MirrbaError, explained
 from .methods import PACKAGES, Method
-from .task import DISPLACEMENT_FILE, RESULT_FILE, Registered, Task, read_task, write_json
+from .task import DISPLACEMENT_FILE, RESULT_FILE, Registered, Settings, Task, read_task, write_json
 
 
 def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0])
+    return child(folder, lambda: run(read_task(folder), folder))
+
+
+def child(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
+    """Do the work, write FOLDER/result.json with the info that it returns, and return the exit code."""
     faulthandler.enable()  # a crash in a package's own code leaves its place in the log
     die_with_parent()
-    folder = Path(arguments[0])
     try:
-        info = run(read_task(folder), folder)
+        info = work()
     except BaseException as error:
         traceback.print_exc()
         write_json(folder / RESULT_FILE, {"status": "failed", "message": sentence(error)})
@@ -58,9 +64,16 @@ def described(task: Task, found: Registered, peak: float | None) -> dict[str, An
         "seconds": round(found.seconds, 3),
         "peak_memory_mb": peak,
         "parameters": dict(found.parameters),
-        "threads": task.settings.threads,
-        "seed": task.settings.seed,
-        "versions": versions(task.method),
+        **surroundings(task.method, task.settings),
+    }
+
+
+def surroundings(method: Method, settings: Settings) -> dict[str, Any]:
+    """What a run was made with and on."""
+    return {
+        "threads": settings.threads,
+        "seed": settings.seed,
+        "versions": versions(method),
         "platform": platform.platform(),
         "cpu": _cpu(),
     }
@@ -118,7 +131,12 @@ def _cpu() -> str:
         return platform.processor()
 
 
-if __name__ == "__main__":
-    code = main(sys.argv[1:])
+def leave(code: int) -> None:
+    """End the process here: some packages crash while they clean up, and the result is written."""
+    sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # some packages crash while they clean up; the result is written
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))

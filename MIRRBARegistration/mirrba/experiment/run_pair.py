@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from .methods import Method
 from .scores import score
 from .store import Record, Store, key_of, scores_key_of
 from .task import DISPLACEMENT_FILE, LOG_FILE, Settings, Task
+from .training import Training, train
 
 KEPT = (DISPLACEMENT_FILE, LOG_FILE)
 
@@ -28,6 +28,7 @@ class _Run:
     method: Method
     settings: Settings
     files: Mapping[str, Path]
+    training: Training | None
     retry_failed: bool
     should_stop: Callable[[], bool]
 
@@ -40,20 +41,22 @@ def run_pair(
     *,
     retry_failed: bool = False,
     files: Mapping[str, Path] | None = None,
+    training: Training | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Record:
     """The stored result if there is one, else a new one, which is stored; a failure is a result too.
 
     A failed one is tried again only with `retry_failed`. `files` are what the method reads beside the volumes; their
-    contents are part of the key. A method that starts from another runs that one first. Raises Cancelled after
-    `should_stop`, and stores nothing then.
+    contents are part of the key. A method that starts from another runs that one first, one with a `training` trains
+    first; a training that has failed is not tried again here. Raises Cancelled after `should_stop`, and stores nothing
+    then.
     """
-    key = key_of(pair, method, settings, files)
+    key = key_of(pair, method, settings, files, None if training is None else training.key)
     record = store.load(method.name, key)
     if record is not None and (record.done or not retry_failed):
         return _up_to_date(record, pair, store)
     new = Record(key, pair.name, pair.centre, method.name, method.title, "done")
-    return _new(new, _Run(pair, method, settings, files or {}, retry_failed, should_stop), store)
+    return _new(new, _Run(pair, method, settings, files or {}, training, retry_failed, should_stop), store)
 
 
 def _up_to_date(record: Record, pair: Pair, store: Store) -> Record:
@@ -70,20 +73,11 @@ def _up_to_date(record: Record, pair: Pair, store: Store) -> Record:
 
 
 def _new(record: Record, run: _Run, store: Store) -> Record:
-    work = store.work_folder(run.method.name)
-    try:
-        record = _scored(replace(record, info=_registered(run, store, work)), run.pair, work)
-    except Exception as error:
-        known = explained(error)
-        if known.kind == "cancelled":
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        record = replace(record, status="failed", message=str(known))
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    _tidy(work)
-    return store.save(record, work)
+    return store.produce(
+        record,
+        KEPT,
+        lambda work: _scored(replace(record, info=_registered(run, store, work)), run.pair, work),
+    )
 
 
 def _registered(run: _Run, store: Store, work: Path) -> dict[str, Any]:
@@ -99,9 +93,24 @@ def _registered(run: _Run, store: Store, work: Path) -> dict[str, Any]:
                 f"{run.method.title} starts from {start.title}, which has failed: {start.message}"
             )
         files["start"] = store.place(start) / DISPLACEMENT_FILE
+    trained: dict[str, Any] = {}
+    if run.training is not None:
+        trained = _trained(run.training, store, run.should_stop)
+        files["checkpoint"] = run.training.checkpoint(store)
     task = Task(run.method, run.pair.fixed, run.pair.moving, run.settings, files)
-    info = process.run(task, work, run.should_stop).info
+    info = {**process.run(task, work, run.should_stop).info, **trained}
     return info if start is None else after(start, info)
+
+
+def _trained(training: Training, store: Store, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """What the info of a pair tells of its network."""
+    record = train(training, store, should_stop=should_stop)
+    if not record.done:
+        raise process.MethodFailed(f"{training.method.title} has no network for this pair: {record.message}")
+    return {
+        "train_seconds": record.info["seconds"],
+        "training": {"key": record.key, "pairs": list(training.names), "losses": record.info["losses"]},
+    }
 
 
 def after(start: Record, own: dict[str, Any]) -> dict[str, Any]:
@@ -120,14 +129,3 @@ def _scored(record: Record, pair: Pair, place: Path) -> Record:
     found = score(pair, read_field(place / DISPLACEMENT_FILE))
     found |= {"seconds": record.info["seconds"], "peak_memory_mb": record.info["peak_memory_mb"]}
     return replace(record, scores=found, scores_key=scores_key_of(pair))
-
-
-def _tidy(work: Path) -> None:
-    """Only the field and the log stay: a package's own files are as large again."""
-    for path in work.iterdir():
-        if path.name in KEPT:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()

@@ -100,6 +100,11 @@ class Scoreboard:
     def compare(self, first: str, second: str, metric: str) -> Comparison:
         return compare(self.values(first, metric), self.values(second, metric))
 
+    def train_minutes(self, method: str) -> float | None:
+        """What the network of a pair took to train, the mean over the pairs; None for a method without training."""
+        infos = [record.info for record in self.of(method) if record.done and "train_seconds" in record.info]
+        return statistics.fmean(info["train_seconds"] for info in infos) / 60 if infos else None
+
     def done(self, method: str) -> int:
         return sum(record.done for record in self.of(method))
 
@@ -109,7 +114,7 @@ class Scoreboard:
 
     def failures_in_words(self, methods: Sequence[str] | None = None) -> list[str]:
         """A sentence for each method and message, with the pairs that it is about."""
-        grouped: dict[tuple[str, str], list[str]] = {}
+        grouped: dict[tuple[str, str | None], list[str]] = {}
         for record in self.failures(methods):
             grouped.setdefault((record.title, record.message), []).append(record.pair)
         return [f"{title}, {self._listed(pairs)}: {message}" for (title, message), pairs in grouped.items()]
@@ -121,16 +126,16 @@ class Scoreboard:
 def write_csv(board: Scoreboard, path: Path) -> None:
     """A line per pair and method, nothing averaged: what every number of the report comes from."""
     rows = [_row(record) for record in board.records]
-    write_rows(
-        path, rows, ["pair", "centre", "method", "title", "status", *METRICS, "peak_memory_mb", "key", "message"]
-    )
+    made = ["train_seconds", "peak_memory_mb", "key", "message"]
+    write_rows(path, rows, ["pair", "centre", "method", "title", "status", *METRICS, *made])
 
 
 def _row(record: Record) -> dict[str, Any]:
     known = {name: metric.value(record) if record.done else None for name, metric in METRICS.items()}
     scores = {name: None if value is None else f"{value:.6g}" for name, value in known.items()}
     info = {name: getattr(record, name) for name in ("pair", "centre", "method", "title", "status", "key", "message")}
-    return {**info, **scores, "peak_memory_mb": record.info.get("peak_memory_mb")}
+    made = {name: record.info.get(name) for name in ("train_seconds", "peak_memory_mb")}
+    return {**info, **scores, **made}
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:

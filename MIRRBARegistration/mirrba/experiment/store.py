@@ -1,6 +1,7 @@
 """Results that stay: each pair × method whole in a folder of its own, named by what it was made from.
 
     STORE/<method>/<key>/result.json, displacement.nrrd, log.txt
+    STORE/<method>-training/<key>/result.json, checkpoint.pt, log.txt
 
 The key is a hash of the volumes' contents, the method with all its settings, those of the study, and the version of the
 package that does the work. Any change of these makes another result; everything else finds this one again.
@@ -15,13 +16,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, explained
 from . import scores
 from .cohort import Pair, table_of
 from .methods import Method
@@ -103,6 +104,27 @@ class Store:
                 self._remove(place)
         raise InputError(f"{place}: cannot be written; check the disk and rights.")
 
+    def produce(self, record: Record, kept: Sequence[str], make: Callable[[Path], Record]) -> Record:
+        """Store what `make` gives in a new work folder, of whose files only those `kept` stay.
+
+        Whatever it raises makes `record` a failed one, which is stored, too; only Cancelled is raised on, and nothing
+        stored.
+        """
+        work = self.work_folder(record.method)
+        try:
+            record = make(work)
+        except Exception as error:
+            known = explained(error)
+            if known.kind == "cancelled":
+                shutil.rmtree(work, ignore_errors=True)
+                raise
+            record = replace(record, status="failed", message=str(known))
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        _tidy(work, kept)
+        return self.save(record, work)
+
     def _remove(self, place: Path) -> None:
         aside = Path(tempfile.mkdtemp(prefix=".partial-", dir=place.parent))
         with suppress(OSError):  # another process was faster
@@ -121,19 +143,38 @@ class Store:
                     shutil.rmtree(work, ignore_errors=True)
 
 
-def key_of(pair: Pair, method: Method, settings: Settings, files: Mapping[str, Path] | None = None) -> str:
-    """The key of a registration: 16 hexadecimal digits."""
+def key_of(
+    pair: Pair,
+    method: Method,
+    settings: Settings,
+    files: Mapping[str, Path] | None = None,
+    training: str | None = None,
+) -> str:
+    """The key of a registration: 16 hexadecimal digits. `training` is the key of its network's."""
     start = None if method.start is None else key_of(pair, method.start, settings)
+    read = {name: content_hash(path) for name, path in (files or {}).items()}
     return _hash(
         {
             "fixed": content_hash(pair.fixed),
             "moving": content_hash(pair.moving),
-            "files": {name: content_hash(path) for name, path in (files or {}).items()},
-            "method": [method.name, method.backend, method.config, method.revision, method.version()],
+            "files": read if training is None else {**read, "training": training},
             "start": start,
-            "settings": [settings.threads, settings.seed, settings.device],
+            **_of_method(method, settings),
         }
     )
+
+
+def training_key_of(volumes: Sequence[tuple[Path, Path]], method: Method, settings: Settings) -> str:
+    """The key of a network trained on these pairs (fixed, moving), in this order."""
+    learned = [[content_hash(fixed), content_hash(moving)] for fixed, moving in volumes]
+    return _hash({"training": learned, **_of_method(method, settings)})
+
+
+def _of_method(method: Method, settings: Settings) -> dict[str, Any]:
+    return {
+        "method": [method.name, method.backend, method.config, method.revision, method.version()],
+        "settings": [settings.threads, settings.seed, settings.device],
+    }
 
 
 def scores_key_of(pair: Pair) -> str:
@@ -158,6 +199,17 @@ def _content_hash(path: Path, _changed: int, _size: int) -> str:
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _tidy(work: Path, kept: Sequence[str]) -> None:
+    """A package's own files are as large again as what stays."""
+    for path in work.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _read(place: Path) -> Record | None:

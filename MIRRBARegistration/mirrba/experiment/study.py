@@ -57,9 +57,12 @@ def run_study(study: Study, tell: Tell) -> list[Record]:
     settings = _settings(study)
     methods, notes = _methods(study)
     methods = [_changed(method, study.changes) for method in methods]
+    cohort = _cohort(study, tell)
+    if study.methods is None and len(cohort.pairs) < 2:  # named, they are refused
+        methods = [method for method in methods if not method.trained]
+        notes.append("Left out, since there are no other pairs to learn from: the networks that are trained.")
     for note in notes:
         tell({"event": "warning", "message": note})
-    cohort = _cohort(study, tell)
     store = Store(study.out / "results")
     if study.report_only:
         records = stored(cohort.pairs, methods, settings, store)
@@ -177,7 +180,7 @@ def _event(progress: Progress) -> dict[str, Any]:
     took = f" ({record.info['seconds']:.1f} s)" if record.done else " failed"
     return {
         "event": "progress",
-        "plan": f"{progress.total} registrations",
+        "plan": f"{progress.total} registrations and trainings",
         "stage": f"{progress.done} of {progress.total}: {record.title} on {record.pair}{took}",
         "loss": None,
         "fraction": progress.fraction,

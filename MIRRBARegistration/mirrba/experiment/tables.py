@@ -74,6 +74,8 @@ class Table:
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     """A footnote for what failed."""
+    training: str | None = None
+    """A footnote on what the times leave out."""
 
 
 def tables(board: Scoreboard) -> list[Table]:
@@ -97,7 +99,15 @@ def table(board: Scoreboard, name: str, caption: str, methods: Sequence[str]) ->
         Line(method, board.titles[method], board.done(method), len(board.pairs), tuple(c[i] for c in columns))
         for i, method in enumerate(shown)
     ]
-    return Table(name, caption, tuple(lines), tuple(board.failures_in_words(shown)))
+    return Table(name, caption, tuple(lines), tuple(board.failures_in_words(shown)), _training(board, shown))
+
+
+def _training(board: Scoreboard, methods: Sequence[str]) -> str | None:
+    known = {board.titles[m]: minutes for m in methods if (minutes := board.train_minutes(m)) is not None}
+    if not known:
+        return None
+    times = ", ".join(f"{title} {minutes:.1f} min" for title, minutes in known.items())
+    return f"Training before the computing time shown, for each pair's network: {times}."
 
 
 def _column(board: Scoreboard, methods: Sequence[str], metric: Metric) -> list[Cell]:
@@ -170,6 +180,8 @@ def markdown(table: Table) -> str:
     ]
     lines = [f"**{table.name}.** {table.caption}. {LEGEND}", ""]
     lines += [_pipes(head), _pipes(["---", *["---:"] * (len(head) - 1)]), *map(_pipes, rows)]
+    if table.training:
+        lines += ["", table.training]
     if table.notes:
         lines += ["", "Failed:", "", *(f"- {note}" for note in table.notes)]
     return "\n".join(lines) + "\n"
@@ -192,7 +204,8 @@ def latex(table: Table) -> str:
         " & ".join([_escaped(line.title), f"{line.done}/{line.total}", *(_set(cell, line.done) for cell in line.cells)])
         for line in table.lines
     ]
-    notes = [r"\par\footnotesize " + _escaped(note) for note in table.notes]
+    footnotes = [*([table.training] if table.training else []), *table.notes]
+    notes = [r"\par\footnotesize " + _escaped(note) for note in footnotes]
     return "\n".join(
         [
             r"\begin{table}",
