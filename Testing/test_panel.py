@@ -63,6 +63,13 @@ class User:
     def waitsForIterations(self) -> None:
         self.application.waitUntil(lambda: "iteration" in self.ui.statusLabel.text, 60)
 
+    def startsALongRun(self) -> int:
+        """The process that registers, once it iterates; it does not end by itself."""
+        self.choosesFast(LONG)
+        self.clicks(self.ui.applyButton)
+        self.waitsForIterations()
+        return childOf(self)
+
     def registers(self, iterations="10") -> None:
         self.choosesFast(iterations)
         self.clicks(self.ui.applyButton)
@@ -229,18 +236,16 @@ def test_while_it_runs_progress_time_left_and_a_preview_are_shown(user):
     assert composite.GetForegroundVolumeID() == user.panel.run._preview.GetID()
     user.application.waitUntil(lambda: layout.plotViewNode().GetPlotChartNodeID() is not None, 10)
     user.clicks(user.ui.applyButton)
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
 
 
 def test_stop_and_keep_makes_a_result_of_the_present_state(user):
     user.loadsAPair()
-    user.choosesFast(LONG)
-    user.clicks(user.ui.applyButton)
-    user.waitsForIterations()
+    user.startsALongRun()
     user.clicks(user.ui.keepButton)
     assert user.ui.statusLabel.text == "Keeping the present state…"
     assert not user.ui.keepButton.enabled
-    user.waitsForTheEnd(60)
+    user.waitsForTheEnd()
     assert user.ui.statusLabel.text.startswith("Done in")
     assert user.parameters.result is not None
 
@@ -255,7 +260,7 @@ def test_cancel_stops_the_child_and_leaves_the_scene_as_it_was(user):
     child = childOf(user)
     user.clicks(user.ui.applyButton)
     assert user.ui.applyButton.text == "Cancelling…"
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
     assert user.ui.statusLabel.text == "Cancelled; nothing was changed."
     assert nodeNames(*VISIBLE) == before
     assert not isAlive(child)
@@ -269,17 +274,14 @@ def test_a_cancelled_preview_leaves_nothing_behind(user):
     user.clicks(user.ui.applyButton)
     user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
     user.clicks(user.ui.applyButton)
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before
 
 
 def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):
     user.loadsAPair()
-    user.choosesFast(LONG)
-    user.clicks(user.ui.applyButton)
-    user.waitsForIterations()
-    os.kill(childOf(user), 9)
-    user.waitsForTheEnd(20)
+    os.kill(user.startsALongRun(), 9)
+    user.waitsForTheEnd()
     assert "stopped without a result" in user.ui.statusLabel.text
     assert len(user.ui.statusLabel.text.splitlines()) == 1
     assert not user.ui.logGroupBox.collapsed
@@ -333,7 +335,7 @@ def test_the_panel_never_blocks_for_long_while_a_registration_runs(user):
     user.application.processEvents(10_000)  # two previews, and all the progress between
     timer.stop()
     user.clicks(user.ui.applyButton)
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
     gaps = [after - before for before, after in itertools.pairwise(times)]
     print(f"longest {1000 * max(gaps):.0f} ms of {len(gaps)}")
     assert max(gaps) < 0.1
@@ -344,10 +346,7 @@ def test_the_panel_never_blocks_for_long_while_a_registration_runs(user):
 
 def test_closing_the_scene_stops_the_child_and_loads_nothing(user):
     user.loadsAPair()
-    user.choosesFast(LONG)
-    user.clicks(user.ui.applyButton)
-    user.waitsForIterations()
-    child = childOf(user)
+    child = user.startsALongRun()
     slicer.mrmlScene.Clear()
     user.application.processEvents(300)
     assert not isAlive(child)
@@ -367,10 +366,7 @@ def test_after_closing_the_scene_the_panel_works_again(user):
 
 def test_reloading_the_module_stops_the_child_and_the_panel_works_again(user):
     user.loadsAPair()
-    user.choosesFast(LONG)
-    user.clicks(user.ui.applyButton)
-    user.waitsForIterations()
-    child = childOf(user)
+    child = user.startsALongRun()
     user.widget.onReload()
     user.application.processEvents(300)
     assert not isAlive(child)
@@ -382,10 +378,7 @@ def test_reloading_the_module_stops_the_child_and_the_panel_works_again(user):
 
 def test_leaving_the_application_stops_the_child(user):
     user.loadsAPair()
-    user.choosesFast(LONG)
-    user.clicks(user.ui.applyButton)
-    user.waitsForIterations()
-    child = childOf(user)
+    child = user.startsALongRun()
     user.widget.cleanup()
     assert not isAlive(child)
 
@@ -413,7 +406,7 @@ def test_a_cancelled_run_gives_the_views_back(user):
     user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
     assert layout.isShown()
     user.clicks(user.ui.applyButton)
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
     display = pair.followUpVolume.GetDisplayNode()
     assert display.GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (1, 7)
@@ -443,12 +436,9 @@ def test_a_user_of_another_module_is_left_alone(user):
 
 def test_an_input_that_is_removed_ends_the_run_at_once(user):
     pair = user.loadsAPair()
-    user.choosesFast(LONG)
-    user.clicks(user.ui.applyButton)
-    user.waitsForIterations()
-    child = childOf(user)
+    child = user.startsALongRun()
     slicer.mrmlScene.RemoveNode(pair.baselineVolume)
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
     assert "removed from the scene" in user.ui.statusLabel.text
     assert not isAlive(child)
 
@@ -711,7 +701,7 @@ def test_cancelling_a_propagation_drops_what_waits(user):
     user.clicks(user.ui.propagateButton)
     user.waitsForIterations()
     user.clicks(user.ui.applyButton)
-    user.waitsForTheEnd(10)
+    user.waitsForTheEnd()
     assert [user.ui.queueList.item(k).text().split(": ")[1] for k in range(2)] == ["cancelled", "cancelled"]
 
 

@@ -10,48 +10,46 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
-class Initialisation(enum.Enum):
+class _Choice(enum.Enum):
+    def label(self) -> str:
+        """What the combo box shows; Slicer's connector asks for it."""
+        return _labels()[self]
+
+
+class Initialisation(_Choice):
     PRESET = "preset"
     NONE = "none"
     CENTRE = "centre"
     RIGID = "rigid"
     AFFINE = "affine"
 
-    def label(self) -> str:
-        """What the combo box shows."""
-        return {
-            Initialisation.PRESET: _("As the preset"),
-            Initialisation.NONE: _("None"),
-            Initialisation.CENTRE: _("Centre of mass"),
-            Initialisation.RIGID: _("Rigid"),
-            Initialisation.AFFINE: _("Affine"),
-        }[self]
 
-
-class Orientation(enum.Enum):
+class Orientation(_Choice):
     CORONAL = "Coronal"
     SAGITTAL = "Sagittal"
     AXIAL = "Axial"
 
-    def label(self) -> str:
-        return {
-            Orientation.CORONAL: _("Coronal"),
-            Orientation.SAGITTAL: _("Sagittal"),
-            Orientation.AXIAL: _("Axial"),
-        }[self]
 
-
-class OverlayMode(enum.Enum):
+class OverlayMode(_Choice):
     COLOURS = "colours"
     CHECKERBOARD = "checkerboard"
     FLICKER = "flicker"
 
-    def label(self) -> str:
-        return {
-            OverlayMode.COLOURS: _("Green and magenta"),
-            OverlayMode.CHECKERBOARD: _("Checkerboard"),
-            OverlayMode.FLICKER: _("Flicker"),
-        }[self]
+
+def _labels() -> dict[_Choice, str]:
+    return {
+        Initialisation.PRESET: _("As the preset"),
+        Initialisation.NONE: _("None"),
+        Initialisation.CENTRE: _("Centre of mass"),
+        Initialisation.RIGID: _("Rigid"),
+        Initialisation.AFFINE: _("Affine"),
+        Orientation.CORONAL: _("Coronal"),
+        Orientation.SAGITTAL: _("Sagittal"),
+        Orientation.AXIAL: _("Axial"),
+        OverlayMode.COLOURS: _("Green and magenta"),
+        OverlayMode.CHECKERBOARD: _("Checkerboard"),
+        OverlayMode.FLICKER: _("Flicker"),
+    }
 
 
 @parameterNodeWrapper
