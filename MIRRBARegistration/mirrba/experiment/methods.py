@@ -209,7 +209,7 @@ def _trained() -> list[Method]:
             {
                 "network": "lapirn",
                 **common,
-                "iterations": [300, 120, 40],
+                "iterations": [400, 160, 60],
                 "learning_rate": 1e-3,
                 "smooth": 0.1,
                 "diffeo": 1.0,
@@ -222,7 +222,7 @@ def _trained() -> list[Method]:
             "DL VoxelMorph",
             "VoxelMorph's diffeomorphic U-Net, trained on the pairs of the other folds by NCC.",
             "dl",
-            {"network": "voxelmorph", **common, "iterations": [200], "learning_rate": 1e-4, "smooth": 1.0},
+            {"network": "voxelmorph", **common, "iterations": [300], "learning_rate": 1e-4, "smooth": 1.0},
             quick={"spacing": 24.0, "iterations": [10]},
         ),
     ]
