@@ -335,8 +335,16 @@ def test_every_widget_is_used():
     assert idle == set()
 
 
-def test_every_interactive_widget_has_a_tooltip():
-    assert [widget.get("name") for widget in interactive() if not properties(widget).get("toolTip")] == []
+def test_every_interactive_widget_section_and_its_label_has_a_tooltip():
+    headed = [w for w in widgets() if w.get("class").startswith("ctkCollapsible") or "buddy" in properties(w)]
+    assert [w.get("name") for w in [*interactive(), *headed] if not properties(w).get("toolTip")] == []
+
+
+def test_a_letter_of_the_keyboard_leads_to_one_widget():
+    texts = " ".join(text for widget in widgets() for text in properties(widget).get("text", []))
+    letters = re.findall(r"&(\w)", texts.lower())
+    assert len(letters) > 10
+    assert sorted(letters) == sorted(set(letters))
 
 
 def test_every_parameter_name_is_a_parameter_and_is_shown_once():
@@ -353,7 +361,9 @@ def test_every_parameter_is_shown_or_used():
 
 
 def test_every_widget_suits_the_type_of_its_parameter():
-    enums = {name for name, node in parameterClasses().items() if "enum.Enum" in map(ast.unparse, node.bases)}
+    bases = {name: {ast.unparse(base) for base in node.bases} for name, node in parameterClasses().items()}
+    direct = {name for name in bases if "enum.Enum" in bases[name]}
+    enums = {name for name in bases if bases[name] & direct}
     for widget in widgets():
         name, class_ = parameterName(widget), widget.get("class")
         if name is None:
