@@ -182,7 +182,7 @@ def _experiment_parser(commands: Any) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a setting of every MIRRBA method, such as spacing=12",
+        help="a setting of the networks of the paper, such as spacing=12",
     )
     parser.add_argument(
         "--quick", action="store_true", help="a few iterations of each; without COHORT on two small made pairs"

@@ -246,6 +246,11 @@ METHODS: dict[str, Method] = {method.name: method for method in _all()}
 ALIASES = {"elastix-level-4": "elastix", "mirrba-level-3": "mirrba", "mirrba-depth-3": "mirrba"}
 
 
+def is_of_paper(method: Method) -> bool:
+    """One of the paper's networks or its Combined; `default` and `fast` are our own."""
+    return str(method.config.get("preset", "")).startswith("mirrba")
+
+
 def find(name: str) -> Method:
     """The method of that name. Raises InputError."""
     name = ALIASES.get(name, name)

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError, MirrbaError
 from .cluster import Progress, cores, run_cohort, stored
 from .cohort import Cohort, read_cohort
-from .methods import METHODS, Method, find
+from .methods import METHODS, Method, find, is_of_paper
 from .store import Record, Store
 from .task import Settings
 
@@ -45,7 +45,7 @@ class Study:
     seed: int = 0
     timeout_s: float | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Settings laid over those of every MIRRBA method."""
+    """Settings laid over those of the paper's methods."""
     quick: bool = False
     retry_failed: bool = False
     report_only: bool = False
@@ -125,11 +125,11 @@ def _methods(study: Study) -> tuple[list[Method], list[str]]:
 
 
 def _changed(method: Method, changes: Mapping[str, Any]) -> Method:
-    """With --set laid over it, if it is one of MIRRBA's. Raises InputError."""
+    """With --set laid over it, if it is one of the paper's. Raises InputError."""
     for name, option in (("preset", "methods"), ("device", "device"), ("seed", "seed")):
         if name in changes:
             raise InputError(f"--set {name}=… is not for an experiment; use --{option}.")
-    return method.changed(**changes) if method.backend == "mirrba" else method
+    return method.changed(**changes) if is_of_paper(method) else method
 
 
 def _left_out(method: Method) -> str | None:
@@ -170,7 +170,7 @@ def _described(study: Study) -> str:
         return "A quick look: a few iterations of each method, which say nothing on how good it is."
     if study.changes:
         changes = ", ".join(f"{name}={value}" for name, value in study.changes.items())
-        return f"Every method with its settings from docs/experiment.md, but those of MIRRBA with {changes}."
+        return f"Every method with its settings from docs/experiment.md, but the paper's methods with {changes}."
     return "Every method with its full settings (docs/experiment.md)."
 
 
