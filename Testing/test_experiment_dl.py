@@ -1,27 +1,34 @@
 """The networks that are trained: their form, their folds, their checkpoints, and a whole cross-validation."""
 
 import dataclasses
+import json
 import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirrba import fields
 from mirrba.errors import Cancelled, InputError, MirrbaError
 from mirrba.experiment import cluster, learning, process, tables
+from mirrba.experiment.backends import dl
+from mirrba.experiment.backends.intensities import prepared
 from mirrba.experiment.checkpoint import read_checkpoint, write_checkpoint
 from mirrba.experiment.cohort import Pair, read_cohort
+from mirrba.experiment.displacement import as_transform
 from mirrba.experiment.folds import folds
 from mirrba.experiment.learning import Example, example_of, network_of, train
 from mirrba.experiment.methods import METHODS, Method, find
 from mirrba.experiment.run_pair import run_pair
 from mirrba.experiment.scoreboard import Scoreboard
 from mirrba.experiment.store import Store, key_of
-from mirrba.experiment.task import Settings
+from mirrba.experiment.study import Study, run_study
+from mirrba.experiment.task import Settings, Task
 from mirrba.experiment.training import cross_validation, read_training, write_training
 from mirrba.experiment.training import train as trained
 from mirrba.experiment.voxelmorph import UNet
@@ -238,6 +245,24 @@ def test_a_checkpoint_that_is_none_is_refused_with_a_sentence(tmp_path):
     refused("another network")
 
 
+def test_the_stored_field_is_that_of_the_network(pairs, tmp_path):
+    """A network that has learned this very pair registers it: the volumes resemble each other more than before."""
+    method = find("dl-lapirn").in_brief().changed(iterations=[30, 10, 5])
+    net = network_of(method.config, mixed=False)
+    train(net, [example(method, pairs[0])], 0)
+    write_checkpoint(net, tmp_path / "c.pt")
+    fixed, moving = (prepared(volume, "normalised") for volume in pairs[0].volumes())
+    task = Task(method, pairs[0].fixed, pairs[0].moving, ONE, {"checkpoint": tmp_path / "c.pt"})
+    found = dl.register(*pairs[0].volumes(), tmp_path, task)
+    warped = sitk.Resample(moving, fixed, as_transform(found.displacement))
+    target = sitk.GetArrayFromImage(fixed).ravel()
+    before = np.corrcoef(sitk.GetArrayFromImage(sitk.Resample(moving, fixed)).ravel(), target)[0, 1]
+    after = np.corrcoef(sitk.GetArrayFromImage(warped).ravel(), target)[0, 1]
+    assert 1 - after < 0.5 * (1 - before)
+    assert found.seconds > 0
+    json.dumps([dict(found.parameters), dict(found.more)])
+
+
 # ----- a training in the store
 
 
@@ -294,6 +319,19 @@ def test_a_failed_training_is_a_failure_of_the_pair_and_is_not_repeated_for_each
 def test_without_a_network_there_is_a_sentence(pairs, store):
     record = run_pair(pairs[0], find("dl-lapirn").in_brief(), ONE, store)
     assert "needs the network that was trained for it" in record.message
+
+
+def test_one_pair_alone_leaves_the_trained_out_unless_they_are_named(pairs, tmp_path):
+    pytest.importorskip("distributed", reason="the extra cohort is not installed")
+    pytest.importorskip("matplotlib", reason="the extra cohort is not installed")
+    shutil.copytree(pairs[0].fixed.parent, tmp_path / "cohort" / "pair-001")
+    asked = Study(tmp_path / "cohort", tmp_path / "out", device="cpu", report_only=True)
+    told = []
+    failed = run_study(asked, told.append)
+    assert {record.method for record in failed} == set(METHODS) - {m.name for m in TRAINED} - {"syncc-full"}
+    assert "no other pairs to learn from" in told[0]["message"]
+    with pytest.raises(InputError, match="at least two pairs"):
+        run_study(dataclasses.replace(asked, methods=["dl-lapirn"]), told.append)
 
 
 def files(store: Store) -> dict[Path, int]:

@@ -44,7 +44,8 @@ class Training:
         """An empty one, not done."""
         method = f"{self.method.name}-training"
         title = f"Training of {self.method.title}"
-        return Record(self.key, f"{len(self.names)} pairs", None, method, title, "failed")
+        pairs = f"{len(self.names)} pairs" if len(self.names) > 1 else "1 pair"
+        return Record(self.key, pairs, None, method, title, "failed")
 
 
 def cross_validation(pairs: Sequence[Pair], method: Method, settings: Settings) -> dict[str, Training]:
