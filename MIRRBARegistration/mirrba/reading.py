@@ -17,14 +17,14 @@ def read_image(path: str | Path) -> sitk.Image:
     """A 3-D image as it is in the file, scalar or vector. Raises InputError."""
     path = Path(path)
     _check_file(path)
+    check_nifti(path)
+    check_metaimage(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         if reader.GetDimension() != 3:
             raise InputError(f"{path}: has {reader.GetDimension()} dimensions; give a single 3-D volume.")
-        check_nifti(path)
-        check_metaimage(path)
         Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()).check(str(path))
         return reader.Execute()
     except RuntimeError as error:
