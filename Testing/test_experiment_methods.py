@@ -213,6 +213,34 @@ def test_the_field_of_greedy_takes_points_where_greedy_does(volumes, pair_folder
     assert_registers(found, fixed, moving)
 
 
+@needs("convexAdam")
+def test_the_field_of_convexadam_warps_as_convexadam_does(volumes, pair_folder, tmp_path, monkeypatch):
+    """Its own warp, on the array; the geometry is oblique, so that swapped axes would show."""
+    from convexAdam import convex_adam_MIND
+    from convexAdam.apply_convex import apply_convex
+    from mirrba.experiment.backends import convexadam
+
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(0.1, 0.2, 0.3)
+    fixed, moving = (sitk.Image(volume) for volume in volumes)
+    for volume in (fixed, moving):
+        volume.SetDirection(turn.GetMatrix())
+    given, found_voxels, original = [], [], convex_adam_MIND.convex_adam_pt
+
+    def listening(*arrays, **options):
+        given.extend(arrays)
+        found_voxels.append(original(*arrays, **options))
+        return found_voxels[0]
+
+    monkeypatch.setattr(convex_adam_MIND, "convex_adam_pt", listening)
+    found = convexadam.register(fixed, moving, tmp_path, task("convexadam", pair_folder))
+    own = apply_convex(found_voxels[0], given[1])
+    ours = resampled(Geometry.from_image(fixed).image(given[1]), found, fixed)
+    inner = (slice(2, -2),) * 3  # at the faces each fades to the background in its own way
+    assert np.abs(ours - own)[inner].mean() < 1e-3 * own.max()
+    assert_registers(found, fixed, moving)
+
+
 def centres(grid: Geometry) -> np.ndarray:
     """The voxel centres `[z, y, x, 3]`, mm."""
     indices = np.moveaxis(np.indices(grid.shape), 0, -1)[..., ::-1]

@@ -28,7 +28,7 @@ from .training import Training, cross_validation, train
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-GPU_BACKENDS = ("mirrba", "dl")  # the others compute on the CPU
+GPU_BACKENDS = ("mirrba", "dl", "convexadam")  # the others compute on the CPU
 MEMORY_GB = 4.0  # what a method may need at the paper's 4 mm; fewer run at once where there is less
 LIVES = 5  # workers of this machine that may die under a task before it counts as failed
 RETRIES = 2  # after an error that is not the method's own, such as a disk that was away

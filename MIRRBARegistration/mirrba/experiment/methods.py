@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..presets import PRESETS, resolve
 
 # Which distribution a backend needs, beside what mirrba needs itself.
-PACKAGES = {"ants": "antspyx", "elastix": "itk-elastix", "greedy": "picsl-greedy"}
+PACKAGES = {"ants": "antspyx", "convexadam": "convexAdam", "elastix": "itk-elastix", "greedy": "picsl-greedy"}
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,24 @@ def _baselines() -> list[Method]:
                 "smoothing": "2.0vox 0.5vox",
             },
             quick={"linear_iterations": "50x20x0", "iterations": "50x20x0"},
+        ),
+        Method(
+            "convexadam",
+            "ConvexAdam",
+            "ConvexAdam: discrete displacements coupled convexly, then Adam, on MIND features (convexadam).",
+            "convexadam",
+            {
+                **_INTENSITIES,
+                "mind_r": 1,
+                "mind_d": 2,
+                "lambda_weight": 1.25,
+                "grid_sp": 6,
+                "disp_hw": 4,
+                "selected_niter": 80,
+                "grid_sp_adam": 2,
+                "ic": True,
+            },
+            quick={"selected_niter": 10},
         ),
     ]
 

@@ -22,6 +22,7 @@ TABLE_1 = (
     "syncc",
     "syncc-full",
     "greedy",
+    "convexadam",
     "combined",
     "combined-greedy",
     "default",
