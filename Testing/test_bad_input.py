@@ -101,7 +101,7 @@ CHOICES = {
     ),
     "initial transform that mirrors": (
         lambda t: ["--init", transform(t / "mirror.tfm", sitk.ScaleTransform(3, (-1.0, 1.0, 1.0)))],
-        "mirror.tfm: flattens or mirrors space",
+        "mirror.tfm: flattens, mirrors or bursts space",
     ),
     "initial transform that is an image": (lambda t: ["--init", far(t / "far.nii.gz")], "far.nii.gz: cannot be read"),
     "initial transform with a hole": (

@@ -227,7 +227,7 @@ def labels_elsewhere(path):
         (lambda f, m, s, t: [f, m, "--init", "nowhere"], "init='nowhere' is neither one of none, centre"),
         (lambda f, m, s, t: [f, m, "--spacing", "tiny"], "Setting 'spacing' cannot be 'tiny'; it takes a number."),
         (lambda f, m, s, t: [f, m, "--iterations", "5"], "Setting 'iterations'"),
-        (lambda f, m, s, t: [f, m, "--init", flattening(t / "flat.tfm")], "flattens or mirrors space"),
+        (lambda f, m, s, t: [f, m, "--init", flattening(t / "flat.tfm")], "flattens, mirrors or bursts space"),
         (lambda f, m, s, t: [speck(t / "speck.nii.gz"), m], "is this a PET of a body?"),
         (lambda f, m, s, t: [f, m, "--set", "depth"], "--set takes KEY=VALUE, not 'depth'."),
         (lambda f, m, s, t: [f, m, "--set", "speed=9"], "There is no setting 'speed'"),

@@ -123,7 +123,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
     if not _is_finite(transform):
         raise InputError(f"{path}: holds numbers that are not finite; give another transform.")
     if transform.IsLinear() and not _keeps_orientation(transform):
-        raise InputError(f"{path}: flattens or mirrors space, so no registration can start from it; give another.")
+        raise InputError(f"{path}: flattens, mirrors or bursts space, so no registration can start from it; give another.")
     return transform
 
 
@@ -155,4 +155,4 @@ def _is_finite(transform: sitk.Transform) -> bool:
 def _keeps_orientation(transform: sitk.Transform) -> bool:
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     axes = [np.array(transform.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()]
-    return bool(np.linalg.det(axes) > 1e-3)
+    return bool(1e-3 < np.linalg.det(axes) < 1e3)
