@@ -13,7 +13,13 @@ from ..errors import InputError
 from ..presets import PRESETS, resolve
 
 # Which distribution a backend needs, beside what mirrba needs itself.
-PACKAGES = {"ants": "antspyx", "convexadam": "convexAdam", "elastix": "itk-elastix", "greedy": "picsl-greedy"}
+PACKAGES = {
+    "ants": "antspyx",
+    "convexadam": "convexAdam",
+    "elastix": "itk-elastix",
+    "elastix_level": "itk-elastix",
+    "greedy": "picsl-greedy",
+}
 
 
 @dataclass(frozen=True)
@@ -120,8 +126,8 @@ def _baselines() -> list[Method]:
             {**_INTENSITIES, "type_of_transform": "SyNCC"},
             quick=None,
         ),
-        *(_elastix(level, f"elastix-level-{level}", f"Elastix Level {level}") for level in (1, 2, 3)),
-        _elastix(4, "elastix", "Elastix"),
+        _elastix(),
+        *map(_elastix_level, (1, 2, 3)),
         Method(
             "greedy",
             "Greedy",
@@ -157,22 +163,32 @@ def _baselines() -> list[Method]:
     ]
 
 
-def _elastix(level: int, name: str, title: str) -> Method:
+def _elastix() -> Method:
     return Method(
-        name,
-        title,
-        f"elastix: rigid, affine, then B-spline by NCC and bending energy, {level} of 4 resolutions (itk-elastix).",
+        "elastix",
+        "Elastix",
+        "elastix: rigid, affine, then B-spline by NCC and bending energy, four resolutions each (itk-elastix).",
         "elastix",
         {
             **_INTENSITIES,
             "iterations": 1000,
             "resolutions": 4,
-            "stop_after": level,
             "samples": 4096,
             "grid_mm": 16.0,
             "bending_energy": 100.0,  # docs/experiment.md has the trial
         },
         quick={"iterations": 50},
+    )
+
+
+def _elastix_level(level: int) -> Method:
+    return Method(
+        f"elastix-level-{level}",
+        f"Elastix Level {level}",
+        f"What elastix has found after {level} of the B-spline's four resolutions (itk-elastix).",
+        "elastix_level",
+        {"level": level},
+        start=_elastix(),
     )
 
 

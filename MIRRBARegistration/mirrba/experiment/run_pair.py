@@ -14,10 +14,10 @@ from .displacement import read_field
 from .methods import Method
 from .scores import score
 from .store import Record, Store, key_of, scores_key_of
-from .task import DISPLACEMENT_FILE, LOG_FILE, Settings, Task
+from .task import DISPLACEMENT_FILE, LEVEL_FILE, LOG_FILE, Settings, Task
 from .training import Training, train
 
-KEPT = (DISPLACEMENT_FILE, LOG_FILE)
+KEPT = (DISPLACEMENT_FILE, LOG_FILE, *map(LEVEL_FILE.format, (1, 2, 3)))
 
 
 @dataclass(frozen=True)

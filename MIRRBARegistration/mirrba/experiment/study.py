@@ -24,7 +24,7 @@ SLOW = {
     "syncc-full": "takes hours",
     "mirrba-def-conv": "takes too long for a quick look",
 }
-SLOW_BACKENDS = {"elastix": "takes too long for a quick look"}
+SLOW_BACKENDS = dict.fromkeys(("elastix", "elastix_level"), "takes too long for a quick look")
 
 Tell = Callable[[dict[str, Any]], None]
 

@@ -20,6 +20,8 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 DISPLACEMENT_FILE = "displacement.nrrd"
 LOG_FILE = "log.txt"
+LEVEL_FILE = "level-{}.nrrd"
+"""The field after one of elastix' resolutions, beside that after the last."""
 
 
 @dataclass(frozen=True)

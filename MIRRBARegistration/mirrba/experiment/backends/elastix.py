@@ -1,4 +1,7 @@
-"""Rigid, affine and B-spline registration by itk-elastix, as section 4.3 describes it. Leaves its parameter files."""
+"""Rigid, affine and B-spline registration by itk-elastix, as section 4.3 describes it.
+
+Leaves its parameter files, and the fields after each resolution of the B-spline but the last: level-1.nrrd, …
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...geometry import Geometry
-from ..task import Registered, Task
+from ..displacement import write_field
+from ..task import LEVEL_FILE, Registered, Task
 from .intensities import prepared
 
 FINEST_FIRST = (1, 2, 4, 8, 16, 32)
@@ -35,15 +39,25 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
     started = time.monotonic()
     elastix.UpdateLargestPossibleRegion()
     seconds = time.monotonic() - started
-    transformix = itk.TransformixFilter.New(
-        Input=images[1], TransformParameterObject=elastix.GetTransformParameterObject()
-    )
+    grid = Geometry.from_image(fixed)
+    for level in range(1, int(task.method.config["resolutions"])):
+        steps = ["0", "1", f"2.R{level - 1}"]
+        found = itk.ParameterObject.New()
+        found.ReadParameterFiles([str(workdir / f"TransformParameters.{step}.txt") for step in steps])
+        write_field(_field(images[1], found, workdir, grid), workdir / LEVEL_FILE.format(level))
+    displacement = _field(images[1], elastix.GetTransformParameterObject(), workdir, grid)
+    return Registered(displacement, seconds, {"intensities": how, **maps})
+
+
+def _field(moving: Any, found: Any, workdir: Path, grid: Geometry) -> sitk.Image:
+    import itk
+
+    transformix = itk.TransformixFilter.New(Input=moving, TransformParameterObject=found)
     transformix.SetComputeDeformationField(True)
     transformix.SetOutputDirectory(str(workdir))  # it writes the field, too: else where it was started
     transformix.Update()
     field = itk.array_from_image(transformix.GetOutputDeformationField())
-    displacement = Geometry.from_image(fixed).image(np.asarray(field, np.float32), is_vector=True)
-    return Registered(displacement, seconds, {"intensities": how, **maps})
+    return grid.image(np.asarray(field, np.float32), is_vector=True)
 
 
 def parameter_maps(task: Task) -> dict[str, dict[str, list[str]]]:
@@ -51,7 +65,7 @@ def parameter_maps(task: Task) -> dict[str, dict[str, list[str]]]:
     import itk
 
     config = task.method.config
-    resolutions, last = int(config["resolutions"]), int(config["stop_after"])
+    resolutions = int(config["resolutions"])
     factors = FINEST_FIRST[:resolutions][::-1]
     maps = {}
     for step in ("rigid", "affine", "bspline"):
@@ -70,16 +84,14 @@ def parameter_maps(task: Task) -> dict[str, dict[str, list[str]]]:
         "AutomaticTransformInitialization": ["true"],
         "AutomaticTransformInitializationMethod": ["CenterOfGravity"],
     }
-    # The first levels of the same pyramid: the supplement's "Elastix Level 1…4".
     maps["bspline"] |= {
         "Registration": ["MultiMetricMultiResolutionRegistration"],
         "Metric": ["AdvancedNormalizedCorrelation", "TransformBendingEnergyPenalty"],
         "Metric0Weight": ["1"],
         "Metric1Weight": [str(config["bending_energy"])],
-        "NumberOfResolutions": [str(last)],
-        "ImagePyramidSchedule": maps["bspline"]["ImagePyramidSchedule"][: 3 * last],
         "FinalGridSpacingInPhysicalUnits": [str(config["grid_mm"])],
-        "GridSpacingSchedule": [str(factor) for factor in factors[:last]],
+        "GridSpacingSchedule": [str(factor) for factor in factors],
+        "WriteTransformParametersEachResolution": ["true"],
     }
     return maps
 
