@@ -23,6 +23,7 @@ Mask = npt.NDArray[np.bool_]
 
 SMALLEST_SIDE = 8  # voxels
 SMALLEST_BODY = 0.25  # litres
+LARGEST_VALUE = 1e30  # beyond it, sums overflow: no unit of uptake comes near
 CT_SHARE = 0.05  # of the voxels further below zero than the body is above it: air in a CT, noise in a PET
 FEW_VALUES = 50  # as label maps have; a PET stored in bytes has up to 256
 SAMPLE = 1_000_000  # voxels that are enough to count values
@@ -61,7 +62,7 @@ def check_volume(image: sitk.Image, name: str) -> sitk.Image:
     grid.check(name)
     image = sitk.Cast(image, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
-    finite = np.isfinite(values)
+    finite = np.abs(values) < LARGEST_VALUE  # false for what is no number, too
     if not finite.all():
         log.warning("%s: %d voxels are not finite and count as 0.", name, int(np.size(finite) - finite.sum()))
         cleaned = sitk.GetImageFromArray(np.where(finite, values, np.float32(0)))
