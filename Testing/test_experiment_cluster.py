@@ -10,7 +10,7 @@ from mirrba.errors import InputError
 from mirrba.experiment import cluster
 from mirrba.experiment.cohort import Pair, read_cohort
 from mirrba.experiment.methods import Method, find
-from mirrba.experiment.store import Store
+from mirrba.experiment.store import Record, Store
 from mirrba.experiment.task import Settings
 from mirrba.phantom import write_pairs
 
@@ -114,6 +114,28 @@ def test_order_failures_progress_and_a_rerun(pairs, store):
     assert again == records
     assert times(store) == before
     assert cluster.stored(pairs[:1], [*methods, find("syn")], ONE, store)[-1].message == "SyN has not been run."
+
+
+def test_pairs_are_finished_one_after_the_other(pairs, store, monkeypatch):
+    """What is stopped early has whole pairs, which is what statistics need."""
+    from distributed import LocalCluster
+
+    many = [dataclasses.replace(pairs[0], name=f"pair-{number}") for number in range(8)]
+    methods = [dataclasses.replace(find("identity"), name=name) for name in ("slow", "b", "c", "d", "e")]
+    methods.append(dataclasses.replace(methods[1], name="after", start=methods[1]))
+    begun: list[int] = []
+
+    def quickly(pair, method, *_, **__):
+        begun.append(many.index(next(one for one in many if one.name == pair.name)))
+        time.sleep(0.3 if method.name == "slow" else 0.03)
+        return Record("0" * 16, pair.name, pair.centre, method.name, method.title, "failed")
+
+    monkeypatch.setattr(cluster, "run_pair", quickly)
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as here:
+        cluster.run_cohort(many, methods, ONE, store, here.scheduler_address)
+    assert sorted(begun) == [number for number in range(8) for _ in methods]
+    ahead = [pair - min(begun[place:]) for place, pair in enumerate(begun)]
+    assert max(ahead) <= 1
 
 
 def test_no_more_threads_than_cores(monkeypatch):

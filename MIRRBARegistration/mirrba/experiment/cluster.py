@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ MEMORY_GB = 4.0  # what a method may need at the paper's 4 mm; fewer run at once
 LIVES = 5  # workers of this machine that may die under a task before it counts as failed
 RETRIES = 2  # after an error that is not the method's own, such as a disk that was away
 CLOSING = 10.0  # seconds
+CONNECTING = "20s"
 STARTING = 5.0  # seconds that a method takes beside its registration: imports, files, scores
 
 
@@ -161,7 +162,7 @@ def _client(
             raise InputError("A cluster has its own number of workers; leave out either the scheduler or the workers.")
         # TLS, if any, comes from Dask's own configuration.
         try:
-            client = Client(scheduler, timeout="20s", set_as_default=False)
+            client = Client(scheduler, timeout=CONNECTING, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(f"The scheduler {scheduler} cannot be reached ({reason}); check its address.") from None
@@ -239,7 +240,9 @@ def _submitted(
             needed = files.get((pair.name, method.name), {})
             training = trainings.get((pair.name, method.name))
             if training is not None and training.key not in by_key:
-                by_key[training.key] = _submitted_training(client, training, store, retry_failed)
+                by_key[training.key] = _submitted_training(
+                    client, training, store, retry_failed, _name(futures, training.key), -len(futures)
+                )
                 futures[by_key[training.key]] = training.record()
             key = key_of(pair, method, settings, needed, None if training is None else training.key)
             first = None if method.start is None else by_key.get(key_of(pair, method.start, settings))
@@ -255,8 +258,9 @@ def _submitted(
                 needed,
                 training,
                 first,
-                key=f"mirrba-{pair.name}-{method.name}-{key}",
+                key=_name(futures, f"{pair.name}-{method.name}-{key}", first is not None),
                 resources={"GPU": 1} if needs_gpu(method, settings) else None,
+                priority=-len(futures),  # pair by pair: what is stopped early has whole pairs
                 retries=RETRIES,
             )
             by_key[key] = future
@@ -264,14 +268,24 @@ def _submitted(
     return futures
 
 
-def _submitted_training(client: Client, training: Training, store: Store, retry_failed: bool) -> Future[Any]:
+def _name(futures: Sized, what: str, waits: bool = False) -> str:
+    """Dask takes what comes before the number for a kind of task. Only a kind that waits for no other is kept back
+    and handed out by priority; all others would be dealt to the workers at once.
+    """
+    return f"mirrba-{'after' if waits else 'alone'}-{len(futures)}-{what}"
+
+
+def _submitted_training(
+    client: Client, training: Training, store: Store, retry_failed: bool, name: str, priority: int
+) -> Future[Any]:
     return client.submit(
         _train_task,
         training,
         store,
         retry_failed,
-        key=f"mirrba-training-{training.method.name}-{training.key}",
+        key=name,
         resources={"GPU": 1} if needs_gpu(training.method, training.settings) else None,
+        priority=priority,
         retries=RETRIES,
     )
 
