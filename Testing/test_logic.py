@@ -1,6 +1,9 @@
 """MIRRBARegistrationLogic on a real scene: with a small stand-in for the engine, and once with the engine itself."""
 
 import gc
+import os
+import shutil
+import signal
 import stat
 import sys
 import time
@@ -23,7 +26,7 @@ from MIRRBARegistrationLib import (
 from vtk.util.numpy_support import numpy_to_vtk
 
 STAND_IN = """
-import json, os, sys, time
+import hashlib, json, os, sys, time
 from pathlib import Path
 import SimpleITK as sitk
 from mirrba.segments import read_segmentation
@@ -71,10 +74,15 @@ if job["moving_segmentation"]:
     segmentation.warp(transform, Geometry.from_image(fixed)).write(output / "warped_segmentation.seg.nrrd")
 (output / "metrics.json").write_text(json.dumps({"dice_organs": 0.5, "job": job}))
 say(event="progress", fraction=0.5)
+sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in output.iterdir()}
 if settings.get("fate") == "no transform":
     (output / "transform.h5").unlink()
-if settings.get("fate") != "no result":
-    (output / "result.json").write_text("{}")
+if settings.get("fate") == "cut short":
+    os.truncate(output / "warped.nii.gz", (output / "warped.nii.gz").stat().st_size - 1)
+if settings.get("fate") == "half a result":
+    (output / "result.json").write_text('{"outputs_sha256": {"tr')
+elif settings.get("fate") != "no result":
+    (output / "result.json").write_text(json.dumps({"outputs_sha256": sums}))
 say(event="done", output="output", metrics={})
 """
 
@@ -282,7 +290,9 @@ def test_the_newest_preview_is_handed_over_and_the_state_is_kept_on_demand(
         ("memory", "memory", "Too little memory; use a coarser spacing."),
         ("crash", "internal", "something went wrong in C"),
         ("no result", "internal", "reported success but left no result"),
-        ("no transform", "internal", "'transform.h5' could not be read"),
+        ("no transform", "internal", "'transform.h5' is missing or not as the engine wrote it"),
+        ("cut short", "internal", "'warped.nii.gz' is missing or not as the engine wrote it"),
+        ("half a result", "internal", "result.json is damaged"),
     ],
 )
 def test_a_failed_run_says_why_and_leaves_scene_and_disk_as_they_were(
@@ -521,6 +531,54 @@ def test_the_engine_is_cancelled_from_the_scene(application, phantom):
     job.cancel()
     assert job.wait() is JobState.CANCELLED
     assert contents(application.scene) == before
+
+
+def running_engine(fixed, moving):
+    job = MIRRBARegistrationLogic().startRegistration(fixed, moving, preset="mirrba", device="cpu")
+    while job.poll() is JobState.STARTING:
+        time.sleep(0.02)
+    return job
+
+
+def test_the_engine_killed_by_the_system_is_a_sentence_and_leaves_scene_and_disk_as_they_were(
+    application, jobFolders, phantom
+):
+    fixed, moving, *_ = phantom
+    before = contents(application.scene)
+    job = running_engine(fixed, moving)
+    os.kill(job._job._process.pid, signal.SIGKILL)
+    assert job.wait() is JobState.FAILED
+    assert "was killed (exit code -9)" in str(job.error)
+    assert contents(application.scene) == before
+    assert not list(jobFolders.iterdir())
+
+
+def test_a_scene_that_is_cleared_ends_the_engine(application, jobFolders, phantom):
+    fixed, moving, *_ = phantom
+    job = running_engine(fixed, moving)
+    process = job._job._process
+    application.scene.Clear(False)
+    before = contents(application.scene)
+    job.poll()
+    assert "removed from the scene" in str(job.error)
+    assert process.wait(60) is not None
+    assert contents(application.scene) == before
+    assert not list(jobFolders.iterdir())
+
+
+def test_a_job_folder_that_is_removed_meanwhile_is_a_failure(application, jobFolders, phantom):
+    fixed, moving, *_ = phantom
+    before = contents(application.scene)
+    job = MIRRBARegistrationLogic().startRegistration(
+        fixed, moving, preset="fast", device="cpu", settings={"spacing": 24, "start": [3]}
+    )
+    while job.poll() is JobState.STARTING:
+        time.sleep(0.02)
+    shutil.rmtree(job.jobFolder)
+    assert job.wait() is JobState.FAILED
+    assert "the results could not be written" in str(job.error)
+    assert contents(application.scene) == before
+    assert not list(jobFolders.iterdir())
 
 
 def test_the_engine_shows_previews_and_keeps_its_state(application, phantom):

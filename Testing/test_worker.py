@@ -224,7 +224,7 @@ def test_previews_come_in_whole_files_and_do_not_pile_up_and_the_state_is_kept_o
     say(process, "keep")
     asked = time.monotonic()
     wait_for(process, lambda event: event.get("stage") == jobs.FINISH)
-    assert time.monotonic() - asked < 3  # an iteration takes a part of a second here
+    assert time.monotonic() - asked < 60  # all iterations would take hours
     assert finish(process)[-1]["event"] == "done"
     assert process.returncode == 0
     assert {path.name for path in (job_folder / "output").iterdir()} == OUTPUTS

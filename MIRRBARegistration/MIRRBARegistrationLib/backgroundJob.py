@@ -34,6 +34,7 @@ CANCEL_GRACE_SECONDS = 3.0
 LOG_TAIL_LINES = 5
 LOG_LIMIT_BYTES = 1_000_000
 _LINE_LIMIT_BYTES = 1_000_000
+_SIGKILL = 9  # Windows has no such name
 
 
 class JobState(enum.Enum):
@@ -284,6 +285,12 @@ class BackgroundJob:
     def _death(self, exitCode: int) -> RegistrationError:
         """What is said of a child that ended without a last word."""
         lines = [line for line in self.logText().splitlines() if line.strip()][-LOG_TAIL_LINES:]
+        if exitCode == -_SIGKILL:
+            return RegistrationError(
+                f"The engine was killed (exit code {exitCode}), as systems do when memory runs out; close other "
+                "programs or set a coarser spacing, and run it again.",
+                details="\n".join(lines),
+            )
         what = f"The engine stopped without a result (exit code {exitCode})"
         if not lines:
             return RegistrationError(f"{what} and wrote no log; run it again.")

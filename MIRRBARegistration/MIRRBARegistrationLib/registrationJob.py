@@ -22,6 +22,7 @@ from . import nodes
 from .backgroundJob import BackgroundJob, Event, JobState, StartProcess, startProcess
 from .errors import InputError, RegistrationCancelled, RegistrationError
 from .guess import OUTPUT_ATTRIBUTE
+from .resultFiles import checkResultFiles
 
 SCHEMA = 1
 _REMOVED = "A volume or segmentation of this registration was removed from the scene while it ran; nothing was loaded."
@@ -210,10 +211,9 @@ class RegistrationJob:
         return message
 
     def _importResults(self, done: Event) -> None:
-        """Read everything, then place everything."""
+        """Check everything, read everything, then place everything."""
         results = self.jobFolder / str(done.get("output", "output"))
-        if not (results / "result.json").is_file():
-            raise RegistrationError("The engine reported success but left no result; run it again.")
+        checkResultFiles(results)
         inputs, outputs = self.inputs, self.outputs
         if self._hasLostNodes():
             raise RegistrationError(_REMOVED, "input")

@@ -6,17 +6,19 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from . import job as jobs
 from .bar import Bar
-from .errors import InputError, MirrbaError, explained
+from .errors import Cancelled, InputError, MirrbaError, explained
 from .presets import PRESETS, resolve
 
 EPILOG = """exit codes: 0 done, 2 bad input, 3 cancelled, 4 out of memory, 1 anything else
@@ -33,8 +35,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    _open_closed_streams()
     options = _parser().parse_args(arguments)
     jobs.share_cores()
+    _end_as_by_ctrl_c()
     try:
         code = int(options.run(options) or 0)
         sys.stdout.flush()
@@ -50,6 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = explained(error)
         _tell_error(known, options)
         return known.exit_code
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller has closed is None, and its number would go to the next file that is opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _end_as_by_ctrl_c() -> None:
+    """A termination signal or a terminal that is closed leaves nothing half-written either."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if number is not None and in_main_thread and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _tell_error(error: MirrbaError, options: argparse.Namespace, follow_up: str | None = None) -> None:
@@ -110,6 +130,11 @@ def _register_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="folder for the results")
     parser.add_argument("--moving-seg", metavar="S", type=Path, help="segments drawn on MOVING: label map or .seg.nrrd")
     parser.add_argument("--fixed-seg", metavar="S", type=Path, help="segments drawn on FIXED, to score against")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on after the last level that an interrupted run with the same OUT, volumes and settings has finished",
+    )
     _method_options(parser)
 
 
@@ -192,7 +217,15 @@ def _experiment_parser(commands: Any) -> None:
 
 
 def _register(options: argparse.Namespace) -> None:
-    _run_one(_job(options, options.fixed), options.output, options)
+    job = replace(_job(options, options.fixed), keeps_stages=True, resume=options.resume)
+    try:
+        _run_one(job, options.output, options)
+    except (Cancelled, KeyboardInterrupt):
+        if (options.output / jobs.UNFINISHED).exists():
+            raise Cancelled(
+                "The run was cancelled; the same command with --resume goes on after the last level that is finished."
+            ) from None
+        raise
 
 
 def _propagate(options: argparse.Namespace) -> int:

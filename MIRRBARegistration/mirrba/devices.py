@@ -57,6 +57,17 @@ def prefers_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def supports_bfloat16(device: torch.device) -> bool:
+    """Whether a convolution in bfloat16 runs at all, forwards and backwards: tried, because some can only say so."""
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            weight = torch.rand(1, 1, 3, 3, 3, device=device, requires_grad=True)
+            F.conv3d(torch.rand(1, 1, 4, 4, 4, device=device), weight).sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
 def peak_memory_mb(device: torch.device) -> float | None:
     """The most memory this process has held: the device's own for CUDA, else the process's resident set."""
     if device.type == "cuda":

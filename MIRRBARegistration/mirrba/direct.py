@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import fields, losses
+from .finished import FinishedStages
 from .network import Moving
 from .progress import Progress, Stage
 from .pyramid import level_shapes, levels_of
@@ -69,12 +70,14 @@ def descend(
     weight: Tensor,
     iterations: Sequence[int],
     progress: Progress,
+    finished: FinishedStages,
     displacement: Tensor,
 ) -> Tensor:
     """From `displacement` (unit coordinates) to the one that brings `moving` onto `fixed` best, on `fixed`'s grid.
 
-    `iterations` coarsest level first; `part` names the stages as in `stages`. Where `progress` says that the present
-    state is kept, it is brought to the full grid, and the levels left are skipped.
+    `iterations` coarsest level first; `part` names the stages as in `stages`. Levels in `finished` are not run again.
+    Where `progress` says that the present state is kept, it is brought to the full grid, and the levels left are
+    skipped.
     """
     count = len(iterations)
     images, weights = levels_of(fixed, count), levels_of(weight, count)
@@ -82,13 +85,20 @@ def descend(
     for level in range(count):
         if progress.kept():
             break
-        progress.begin(stage_name(part, level, count))
+        stage = stage_name(part, level, count)
+        found = finished.recall(stage, progress)
+        if found is not None:
+            displacement = found["displacement"].to(fixed.device)
+            continue
+        progress.begin(stage)
         similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
         displacement = fields.resize(displacement, fields.shape_of(images[level]))
         warp = partial(seen.warp, level)
         displacement = _descend_level(similarity, warp, displacement, iterations[level], progress)
+        spent = progress.finish()
+        if not progress.kept():
+            finished.keep(stage, {"displacement": displacement}, spent)
         progress.preview(displacement.detach)
-    progress.close()
     return fields.resize(displacement, fields.shape_of(fixed))
 
 
@@ -99,14 +109,25 @@ def _descend_level(
     iterations: int,
     progress: Progress,
 ) -> Tensor:
-    """Steps downhill from `displacement`; where they no longer help, back to the best place and on in half steps."""
+    """Steps downhill from `displacement`; where they no longer help, back to the best place and on in half steps.
+
+    Raises Diverged where there is no better place than one without a finite loss.
+    """
     step, best, lowest, stuck = STEP, displacement, float("inf"), 0
     for iteration in range(1, iterations + 1):
         displacement = displacement.detach().requires_grad_(True)
         loss = similarity(warp(displacement))
         (gradient,) = torch.autograd.grad(loss, displacement)
         value = float(loss.detach())
-        progress.step(iteration, value, {"lncc": value})
+        if math.isfinite(value):
+            progress.step(iteration, value, {"lncc": value})
+        elif math.isinf(lowest):
+            progress.verify(value)
+        else:
+            progress.depart(
+                "The descent without network diverged; it went back to its best place and on in half steps."
+            )
+            stuck = PATIENCE - 1
         if value < lowest:
             best, lowest, stuck = displacement.detach(), value, 0
         else:

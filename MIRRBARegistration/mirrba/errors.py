@@ -31,13 +31,37 @@ class OutOfMemory(MirrbaError):
     exit_code = 4
 
 
+class Diverged(MirrbaError):
+    """The optimisation has left the finite numbers."""
+
+
+# What PyTorch, oneDNN, cuDNN and ITK say in a RuntimeError, each in its own words.
+_NO_MEMORY = (
+    "out of memory",
+    "allocate memory",
+    "alloc_failed",
+    "bad_alloc",
+    "memory allocation",
+    "create a memory",
+    "create a primitive",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host has refused memory."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+    )
+
+
 def explained(error: BaseException) -> MirrbaError:
     """Any exception as one of ours: one sentence, never a traceback."""
     if isinstance(error, MirrbaError):
         return error
     if isinstance(error, KeyboardInterrupt):
         return Cancelled("The run was cancelled; nothing was written.")
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return OutOfMemory("This machine has too little memory for the volumes; close other programs or crop them.")
     if isinstance(error, OSError):
         place = f" {error.filename}" if error.filename else ""

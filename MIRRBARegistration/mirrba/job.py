@@ -6,6 +6,7 @@ exist, result.json last: no result.json, no result.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -13,18 +14,21 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from . import __version__
+from .errors import InputError, MirrbaError, is_out_of_memory
+from .one_writer import alone_in
 from .presets import Config, resolve
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from .finished import FinishedStages
     from .progress import Event
     from .registration import Registration
     from .segments import Segmentation
@@ -34,6 +38,8 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 OUTPUT = "output"
 FINISH = "writing results"
+PARTIAL = ".partial-"
+UNFINISHED = ".unfinished"
 OUTPUTS = (
     "transform.h5",
     "inverse_transform.h5",
@@ -58,6 +64,10 @@ class Job:
     config: Config
     previews: Path | None = None
     """The folder that previews are written to; None for no previews."""
+    keeps_stages: bool = False
+    """Finished stages are kept in the output's folder UNFINISHED until the run is done, for `resume`."""
+    resume: bool = False
+    """Go on after the last stage that an interrupted run has finished."""
 
 
 _FILES = ("fixed", "moving", "moving_segmentation", "fixed_segmentation", "initial_transform")
@@ -116,6 +126,12 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
     """
     prepare_output(output)
     _keep_inputs(job, output)
+    with alone_in(output):
+        _sweep(output)
+        return _run(job, output, tell, should_stop, should_keep)
+
+
+def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Asked) -> dict[str, Any]:
     quiet_itk()
     from .images import read_volume
     from .segments import read_segmentation
@@ -130,6 +146,7 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
             _check_overlap(segmentation, image, name)
         from . import registration  # torch takes seconds: after what may be refused at once
 
+        finished = _finished_stages(job, output)
         last: dict[str, Any] = {}
 
         def on_progress(event: Event) -> None:
@@ -137,10 +154,31 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
             tell({"event": "progress", **event.as_dict()})
 
         on_preview = None if job.previews is None else Previews(job.previews, tell, last).write
-        result = registration.register(fixed, moving, job.config, on_progress, should_stop, on_preview, should_keep)
+        result = registration.register(
+            fixed, moving, job.config, on_progress, should_stop, on_preview, should_keep, finished
+        )
         writing = {"stage": FINISH, "iteration": 0, "loss": None, "terms": {}, "fraction": 1.0, "remaining": None}
         tell({"event": "progress", **last, **writing})
-        return _write(job, result, fixed, moving, segmentations[0], segmentations[1], output)
+        scores = _write(job, result, fixed, moving, segmentations[0], segmentations[1], output)
+        finished.forget()
+        return scores
+
+
+def _finished_stages(job: Job, output: Path) -> FinishedStages:
+    from .finished import FinishedStages
+
+    if not job.keeps_stages:
+        return FinishedStages()
+    sums = _inputs_sha256(job, ("fixed", "moving"))
+    settings = {**asdict(job.config), "init": sums.get("initial_transform", job.config.init)}
+    key = hashlib.sha256(json.dumps([__version__, sums, settings], sort_keys=True).encode()).hexdigest()
+    return FinishedStages(output / UNFINISHED, key, job.resume)
+
+
+def _sweep(output: Path) -> None:
+    """Remove what a run that was killed while it wrote has left behind: nobody else is in the folder."""
+    for staging in output.glob(f"{PARTIAL}*"):
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 class Previews:
@@ -258,14 +296,13 @@ def _write(
 
     from . import metrics, overlay
 
-    staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=output))
-    try:
+    with _staging_in(output) as staging:
         warped = result.warp(moving)
         jacobian = result.jacobian()
         sitk.WriteTransform(result.transform, str(staging / "transform.h5"))
         sitk.WriteTransform(result.inverse(), str(staging / "inverse_transform.h5"))
-        sitk.WriteImage(warped, str(staging / "warped.nii.gz"), useCompression=True)
-        sitk.WriteImage(result.fixed.image(jacobian), str(staging / "jacobian.nii.gz"), useCompression=True)
+        _write_nifti(warped, staging / "warped.nii.gz")
+        _write_nifti(result.fixed.image(jacobian), staging / "jacobian.nii.gz")
         overlay.write_picture(
             overlay.overlay(fixed, result.fixed.resample(moving), warped), str(staging / "overlay.png")
         )
@@ -288,21 +325,49 @@ def _write(
         _write_json(staging / "metrics.json", scores)
         _write_json(staging / RESULT_FILE, _provenance(job, result, staging))
         _publish(staging, output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return scores
+
+
+@contextmanager
+def _staging_in(output: Path) -> Iterator[Path]:
+    """A folder for the files until all are there; it goes in any case. Raises MirrbaError where a file cannot be
+    written.
+    """
+    staging = None
+    try:
+        output.mkdir(exist_ok=True)  # it may have been removed meanwhile; not where the job folder itself is gone
+        staging = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=output))
+        yield staging
+    except (OSError, RuntimeError) as error:  # the latter is ITK's
+        reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
+        if is_out_of_memory(error) or (isinstance(error, RuntimeError) and "Writ" not in str(error)):
+            raise
+        raise MirrbaError(
+            f"{output}: the results could not be written ({reason}); make room there, or choose another folder."
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_nifti(image: sitk.Image, path: Path) -> None:
+    """ITK's NIfTI writer says nothing of a full disk, so the file is read again. Errors: OSError."""
+    import SimpleITK as sitk
+
+    from .nifti import check_nifti
+
+    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        check_nifti(path)
+    except InputError:
+        raise OSError(errno.ENOSPC, "is the disk full?") from None
 
 
 def _provenance(job: Job, result: Registration, staging: Path) -> dict[str, Any]:
     """Everything needed to repeat the run. Inputs by checksum, not by name: names may hold a patient's."""
-    inputs = {
-        name: _sha256(path)
-        for name in ("fixed", "moving", "moving_segmentation", "fixed_segmentation")
-        if (path := getattr(job, name)) is not None
-    }
+    inputs = _inputs_sha256(job, ("fixed", "moving", "moving_segmentation", "fixed_segmentation"))
     config = asdict(job.config)
-    if Path(config["init"]).is_file():
-        inputs["initial_transform"] = _sha256(Path(config["init"]))
+    if "initial_transform" in inputs:
         config["init"] = "file"
     return {
         "schema": SCHEMA,
@@ -316,12 +381,18 @@ def _provenance(job: Job, result: Registration, staging: Path) -> dict[str, Any]
     }
 
 
+def _inputs_sha256(job: Job, names: Sequence[str]) -> dict[str, str]:
+    """By name; `initial_transform` where the run starts from a file."""
+    sums = {name: _sha256(path) for name in names if (path := getattr(job, name)) is not None}
+    if Path(job.config.init).is_file():
+        sums["initial_transform"] = _sha256(Path(job.config.init))
+    return sums
+
+
 def versions() -> dict[str, str]:
     import numpy
     import SimpleITK
     import torch
-
-    from . import __version__
 
     return {
         "mirrba": __version__,
@@ -334,11 +405,19 @@ def versions() -> dict[str, str]:
 
 def _publish(staging: Path, output: Path) -> None:
     """Move the finished files into place; an older result stops being one first."""
+    for path in staging.iterdir():
+        _to_disk(path)
     (output / RESULT_FILE).unlink(missing_ok=True)
     if not (staging / "warped_segmentation.seg.nrrd").exists():
         (output / "warped_segmentation.seg.nrrd").unlink(missing_ok=True)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == RESULT_FILE):
         os.replace(path, output / path.name)
+
+
+def _to_disk(path: Path) -> None:
+    """So that a power cut leaves no result.json beside files that are not there."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

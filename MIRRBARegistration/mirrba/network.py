@@ -5,11 +5,13 @@ Both give the velocity of a level from that of the level below, so the optimisat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from . import fields
 from .deformable import DeformableConv3d
@@ -44,11 +46,22 @@ class ResidualBlock(nn.Module):
         return out + features if self.residual else out
 
 
-class Level(nn.Module):
-    """One level: encoder, down, residual blocks, up, head. No bias, no normalisation."""
+def _kept(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    return part(*inputs)
 
-    def __init__(self, inputs: int, config: Config, deformable: bool) -> None:
+
+_recomputed = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # nothing here is random
+
+
+class Level(nn.Module):
+    """One level: encoder, down, residual blocks, up, head. No bias, no normalisation.
+
+    `recompute`: what the backward pass needs of the parts' insides is computed again there instead of kept.
+    """
+
+    def __init__(self, inputs: int, config: Config, deformable: bool, recompute: bool = False) -> None:
         super().__init__()
+        self.recompute = recompute
         self.encoder = nn.Sequential(
             _conv(inputs, CHANNELS, deformable), nn.LeakyReLU(SLOPE), _conv(CHANNELS, CHANNELS, deformable)
         )
@@ -65,14 +78,18 @@ class Level(nn.Module):
 
     def forward(self, inputs: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Inputs `[1, c, z, y, x]` and the embedding of the level below → velocity to add, embedding for above."""
-        encoded = self.encoder(inputs)
+        run = _recomputed if self.recompute else _kept
+        encoded = run(self.encoder, inputs)
         features = self.down(encoded)
         if embedding is not None:
             features = features + embedding
         for block in self.blocks:
-            features = F.leaky_relu(block(features), SLOPE)
+            features = F.leaky_relu(run(block, features), SLOPE)
         features = self.up(features)
-        return RANGE * self.head(torch.cat([features, encoded], dim=1)), features
+        return RANGE * run(self._velocity, features, encoded), features
+
+    def _velocity(self, features: Tensor, encoded: Tensor) -> Tensor:
+        return self.head(torch.cat([features, encoded], dim=1))
 
 
 class Moving:
@@ -103,15 +120,15 @@ class State:
 
 
 class Pyramid(nn.Module):
-    """Levels coarsest first. `mixed`: run the convolutions in bfloat16; fields stay float32."""
+    """Levels coarsest first. `mixed`: run the convolutions in bfloat16; fields stay float32. `recompute`: see Level."""
 
-    def __init__(self, config: Config, mixed: bool) -> None:
+    def __init__(self, config: Config, mixed: bool, recompute: bool = False) -> None:
         super().__init__()
         self.pair, self.mixed = config.pair_input, mixed
         images = 2 if config.pair_input else 1
         self.levels = nn.ModuleList(
             [
-                Level(images if k == 0 else images + 3, config, config.deformable and k == config.depth - 1)
+                Level(images if k == 0 else images + 3, config, config.deformable and k == config.depth - 1, recompute)
                 for k in range(config.depth)
             ]
         )

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from . import fields, losses
+from .errors import Diverged
+from .finished import FinishedStages
 from .network import FreeVelocity, Moving, Pyramid, State
 from .presets import Config
 from .progress import Progress, Stage
@@ -18,6 +20,9 @@ from .pyramid import level_shapes, levels_of
 # Seconds per voxel and iteration, relative to each other: only the time left is estimated from them.
 NETWORK_COST = 1.0
 FREE_COST = 0.12
+
+RESTARTS = 2  # of a level that has diverged
+SMALLER = 0.1  # times the learning rate, at each of them
 
 
 def levels_run(config: Config) -> int:
@@ -45,21 +50,25 @@ def optimize(
     config: Config,
     iterations: Sequence[int],
     progress: Progress,
+    finished: FinishedStages,
     start: Tensor | None = None,
     mixed: bool = False,
+    recompute: bool = False,
 ) -> Tensor:
     """The displacement (unit coordinates, `[1, 3, z, y, x]`) that brings `moving` onto `fixed`, start included.
 
     Images and weight `[1, 1, z, y, x]` on one grid whose sides divide by 2^depth; `start` a displacement on it.
-    `iterations` per level, coarsest first. `mixed`: convolutions in bfloat16. Where `progress` says that the present
-    state is kept, it is brought to the full grid, and the levels left are skipped.
+    `iterations` per level, coarsest first. `mixed`: convolutions in bfloat16; `recompute`: activations are computed
+    twice instead of kept. Levels in `finished` are not run again. Where `progress` says that the present state is kept,
+    it is brought to the full grid, and the levels left are skipped.
     """
     torch.manual_seed(config.seed)
     shape = fields.shape_of(fixed)
     images = levels_of(fixed, config.depth)
     weights = levels_of(weight, config.depth)
     seen = Moving(levels_of(moving, config.depth), start)
-    model = Pyramid(config, mixed) if config.architecture else FreeVelocity(level_shapes(shape, config.depth))
+    shapes = level_shapes(shape, config.depth)
+    model = Pyramid(config, mixed, recompute) if config.architecture else FreeVelocity(shapes)
     model = model.to(fixed.device)
     if config.architecture:
         model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -67,11 +76,18 @@ def optimize(
     for level in range(levels_run(config)):
         if progress.kept():
             break
-        progress.begin(stage_name(level, config))
+        stage = stage_name(level, config)
+        found = finished.recall(stage, progress)
+        if found is not None:
+            model.load_state_dict(found)
+            state = lower(model, level + 1, images, seen)
+            continue
         similarity = losses.MultiResolutionNCC(images[level], level + 1, weights[level])
-        state = _optimize_level(model, level, images, seen, similarity, config, iterations[level], progress)
+        state = _optimize_or_restart(model, level, images, seen, similarity, config, iterations[level], progress)
+        spent = progress.finish()
+        if not progress.kept():
+            finished.keep(stage, model.state_dict(), spent)
         progress.preview(partial(_displacement, state, level, seen))
-    progress.close()
     if state is None:
         displacement = fields.zeros(shape, fixed.device)
     else:
@@ -79,7 +95,7 @@ def optimize(
     return displacement if start is None else fields.compose(start, displacement)
 
 
-def _optimize_level(
+def _optimize_or_restart(
     model: Pyramid | FreeVelocity,
     level: int,
     images: Sequence[Tensor],
@@ -89,8 +105,34 @@ def _optimize_level(
     iterations: int,
     progress: Progress,
 ) -> State:
+    """The level; where it diverges, once more from the state that it began with, in smaller steps."""
+    stage, rate = stage_name(level, config), config.learning_rate
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    progress.begin(stage)
+    for _ in range(RESTARTS):
+        try:
+            return _optimize_level(model, level, images, moving, similarity, config, rate, iterations, progress)
+        except Diverged:
+            rate *= SMALLER
+            progress.depart(f"The optimisation diverged in '{stage}'; it begins again with learning_rate={rate:g}.")
+            progress.restart()
+            model.load_state_dict(before)
+    return _optimize_level(model, level, images, moving, similarity, config, rate, iterations, progress)
+
+
+def _optimize_level(
+    model: Pyramid | FreeVelocity,
+    level: int,
+    images: Sequence[Tensor],
+    moving: Moving,
+    similarity: losses.MultiResolutionNCC,
+    config: Config,
+    learning_rate: float,
+    iterations: int,
+    progress: Progress,
+) -> State:
     parameters = [p for k in range(level + 1) for p in model.parameters_of(k)]
-    optimizer = torch.optim.Adam(parameters, lr=config.learning_rate)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     frozen = iterations if level == 0 else round(config.freeze * iterations)
     below = lower(model, level, images, moving)
     for iteration in range(1, iterations + 1):
@@ -110,7 +152,9 @@ def _optimize_level(
     with torch.no_grad():
         result = forward(model, level + 1, images, moving)
     assert result is not None
-    return result.detach()
+    result = result.detach()
+    progress.verify(result.velocity.abs().sum())  # no loss has told of the last step yet
+    return result
 
 
 def objective(state: State, displacement: Tensor, lncc: Tensor, config: Config) -> dict[str, Tensor]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 
-from . import devices, direct, fields, optimize, schedule, transforms
-from .errors import OutOfMemory
+from . import devices, direct, fields, ladder, optimize, schedule, transforms
+from .errors import OutOfMemory, is_out_of_memory
+from .finished import FinishedStages
 from .geometry import Geometry
 from .images import Floats, Mask, Prepared, WorkingPair, body_box, check_volume, sampled, working_grid, working_pair
 from .initialise import initial_transform
@@ -26,6 +28,8 @@ from .pyramid import multiple_of
 log = logging.getLogger("mirrba")
 
 PREPARE = "preparing"
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -73,14 +77,16 @@ def register(
     should_stop: Callable[[], bool] | None = None,
     on_preview: Callable[[sitk.Image], None] | None = None,
     should_keep: Callable[[], bool] | None = None,
+    finished: FinishedStages | None = None,
 ) -> Registration:
     """Register `moving` (baseline) onto `fixed` (follow-up), both scalar 3-D PET volumes.
 
     `on_progress` is told at most four times a second. `on_preview` gets the moving volume as it is warped at present,
     float32 in its own intensities on the working grid, at most every four seconds. `should_stop` and `should_keep` are
     asked at every iteration: the one ends the run with Cancelled, the other with what has been found so far (before
-    the first iteration: the initial transform) and `stopped_early` in the provenance. Raises InputError, Cancelled,
-    OutOfMemory, MirrbaError.
+    the first iteration: the initial transform) and `stopped_early` in the provenance. `finished`: stages that are not
+    to be run again. Where memory runs out, the run goes on with less (ladder.py), and warns. Raises InputError,
+    Cancelled, OutOfMemory, MirrbaError.
     """
     started = time.monotonic()
     config = config or resolve()
@@ -97,29 +103,39 @@ def register(
     progress.check()
     box = body_box(follow_up, baseline, initial)
     multiple = _multiple(config)
-    spacing = schedule.spacing_for(
-        config, device.type, lambda s: math.prod(working_grid(box, s, multiple).size), min(fixed.GetSpacing())
-    )
-    pair = working_pair(follow_up, baseline, initial, working_grid(box, spacing, multiple))
-    iterations = schedule.iterations_for(config, device.type)
-    progress.plan = _plan(config, device, pair.grid, iterations)
-    if on_preview is not None:
-        progress.on_preview = _previewer(_tensor(sampled(uptake, pair.grid, initial), device), pair.grid, on_preview)
-    displacement = _optimised(pair, config, iterations, device, progress)
-    extended, grid = transforms.tapered(transforms.voxel_field(displacement), pair.grid)
+    finished = finished or FinishedStages()
+
+    def attempt(way: ladder.Way) -> tuple[Geometry, tuple[int, ...], transforms.Array]:
+        """The working grid, the iterations of every level, and the displacement that they found."""
+        working = _working_grid(config, way, lambda s: working_grid(box, s, multiple), min(fixed.GetSpacing()))
+        iterations = schedule.iterations_for(config, way.device.type)
+        pair = working_pair(follow_up, baseline, initial, working)
+        plan = _plan(config, way.device, working, iterations)
+        finished.of(plan)
+        progress.follow(_stages(config, iterations, working.shape), plan)
+        if on_preview is not None:
+            shown = _tensor(sampled(uptake, working, initial), way.device)
+            progress.on_preview = _previewer(shown, working, on_preview)
+        displacement = _optimised(pair, config, iterations, way, progress, finished)
+        return working, iterations, transforms.voxel_field(displacement)
+
+    way, (working, iterations, displacement) = _with_enough_memory(ladder.first(device), config, attempt, progress)
+    extended, grid = transforms.tapered(displacement, working)
     transform = transforms.then(transforms.from_voxels(extended, grid), initial)
     body = sitk.GetArrayFromImage(follow_up.body) > 0
     provenance = {
-        "device": devices.label_of(device),
-        "spacing_mm": spacing,
-        "grid": list(pair.grid.size),
+        "device": devices.label_of(way.device),
+        "spacing_mm": working.spacing[0],
+        "grid": list(working.size),
         "iterations": list(iterations[: optimize.levels_run(config)]),
-        "bfloat16": devices.prefers_bfloat16(device),
+        "bfloat16": way.mixed,
         "plan": progress.plan,
+        "departures": progress.departures,
+        "resumed": finished.resumed,
         "stopped_early": progress.stopped_early,
         "initial_transform": _described(initial),
         "seconds": round(time.monotonic() - started, 2),
-        "peak_memory_mb": devices.peak_memory_mb(device),
+        "peak_memory_mb": devices.peak_memory_mb(way.device),
     }
     return Registration(
         transform,
@@ -144,6 +160,40 @@ def _multiple(config: Config) -> int:
     return max(multiple_of(config.depth), 2 ** (direct_levels - 1))
 
 
+def _with_enough_memory(
+    way: ladder.Way, config: Config, attempt: Callable[[ladder.Way], Found], progress: Progress
+) -> tuple[ladder.Way, Found]:
+    """What `attempt` gives on the first way, from `way` down the ladder, for which there is memory."""
+    while True:
+        try:
+            return way, attempt(way)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Only here are the tensors free that the error's traceback held.
+        gc.collect()
+        if way.device.type == "cuda":
+            torch.cuda.empty_cache()
+        lower = ladder.below(way, config)
+        if lower is None:
+            raise _out_of_memory(way, config)
+        way, sentence = lower
+        progress.depart(sentence)
+
+
+def _working_grid(config: Config, way: ladder.Way, grid_of: Callable[[float], Geometry], native_mm: float) -> Geometry:
+    chosen = schedule.spacing_for(config, way.device.type, lambda s: math.prod(grid_of(s).size), native_mm)
+    return grid_of(way.spacing(chosen))
+
+
+def _stages(config: Config, iterations: tuple[int, ...], shape: fields.Shape) -> list[Stage]:
+    return [
+        *direct.stages("start", config.start, shape),
+        *optimize.stages(config, iterations, shape),
+        *direct.stages("finish", config.finish, shape),
+    ]
+
+
 def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tuple[int, ...]) -> str:
     size = " × ".join(str(n) for n in grid.size)
     parts = [f"Preset {config.preset} on {devices.label_of(device)}: {size} voxels of {grid.spacing[0]:g} mm"]
@@ -158,29 +208,22 @@ def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tupl
 
 
 def _optimised(
-    pair: WorkingPair, config: Config, iterations: tuple[int, ...], device: torch.device, progress: Progress
+    pair: WorkingPair,
+    config: Config,
+    iterations: tuple[int, ...],
+    way: ladder.Way,
+    progress: Progress,
+    finished: FinishedStages,
 ) -> torch.Tensor:
-    shape = pair.grid.shape
-    progress.stages = [
-        *direct.stages("start", config.start, shape),
-        *optimize.stages(config, iterations, shape),
-        *direct.stages("finish", config.finish, shape),
-    ]
-    try:
-        fixed, moving, weight = (_tensor(array, device) for array in (pair.fixed, pair.moving, pair.weight))
-        start = None
-        if config.start:
-            still = fields.zeros(shape, device)
-            start = direct.descend("start", fixed, moving, weight, config.start, progress, still)
-        mixed = devices.prefers_bfloat16(device)
-        found = optimize.optimize(fixed, moving, weight, config, iterations, progress, start, mixed)
-        return direct.descend("finish", fixed, moving, weight, config.finish, progress, found)
-    except (torch.OutOfMemoryError, MemoryError):
-        raise _out_of_memory(pair.grid, device) from None
-    except RuntimeError as error:
-        if "allocate memory" in str(error):  # how PyTorch's CPU allocator says it
-            raise _out_of_memory(pair.grid, device) from None
-        raise
+    fixed, moving, weight = (_tensor(array, way.device) for array in (pair.fixed, pair.moving, pair.weight))
+    start = None
+    if config.start:
+        still = fields.zeros(pair.grid.shape, way.device)
+        start = direct.descend("start", fixed, moving, weight, config.start, progress, finished, still)
+    found = optimize.optimize(
+        fixed, moving, weight, config, iterations, progress, finished, start, way.mixed, way.recompute
+    )
+    return direct.descend("finish", fixed, moving, weight, config.finish, progress, finished, found)
 
 
 def _previewer(
@@ -196,12 +239,11 @@ def _previewer(
     return show
 
 
-def _out_of_memory(grid: Geometry, device: torch.device) -> OutOfMemory:
-    size = " × ".join(str(n) for n in grid.size)
-    coarser = 1.25 * grid.spacing[0]
+def _out_of_memory(way: ladder.Way, config: Config) -> OutOfMemory:
+    coarser = "" if config.spacing is None else f" than {config.spacing:g} mm"
     return OutOfMemory(
-        f"Not enough memory on {devices.label_of(device)} for {size} voxels; use a coarser spacing such as "
-        f"{coarser:.1f} mm."
+        f"Not enough memory on {devices.label_of(way.device)}, not even with what takes least of it; close other "
+        f"programs, crop the volumes or set a spacing coarser{coarser}."
     )
 
 

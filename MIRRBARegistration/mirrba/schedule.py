@@ -35,13 +35,17 @@ def voxel_limit(config: Config, device: str) -> int:
     return CPU_VOXELS_DEFORMABLE if config.deformable else CPU_VOXELS
 
 
+def rounded_up(spacing_mm: float) -> float:
+    return math.ceil(spacing_mm / ROUNDING) * ROUNDING
+
+
 def spacing_for(config: Config, device: str, voxels_at: Callable[[float], int], native_mm: float) -> float:
     """Isotropic working spacing, mm: the user's; else the image's own finest, or coarser so that the grid holds no
     more voxels than the device's limit, in quarters of a millimetre. `voxels_at` counts the grid's for a spacing.
     """
     if config.spacing is not None:
         return config.spacing
-    spacing = math.ceil(native_mm / ROUNDING) * ROUNDING
+    spacing = rounded_up(native_mm)
     while voxels_at(spacing) > voxel_limit(config, device):
         spacing += ROUNDING
     return spacing

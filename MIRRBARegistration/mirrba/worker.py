@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,10 +18,14 @@ from . import job as jobs
 from .errors import Cancelled, InputError, MirrbaError, explained
 
 GRACE = 0.5  # seconds for the optimisation to stop by itself; one iteration on a CPU can take longer
+LAST_WORD = 0.3  # seconds for a parent that does not read to take the last event; then the process ends without it
 
 
 class Channel:
-    """Events to the parent, one JSON object a line; the stream ends with exactly one `done` or `error`."""
+    """Events to the parent, one JSON object a line; the stream ends with exactly one `done` or `error`.
+
+    A parent that reads slowly, or not at all for a while, loses progress and previews and holds nothing up.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -29,8 +35,12 @@ class Channel:
 
     def tell(self, event: dict[str, Any]) -> None:
         with self._lock:
-            self._log(event)
-            self._send(event)
+            if self._ended:
+                return
+            with suppress(OSError):  # the log is on a full disk
+                self._log(event)
+            if event["event"] not in ("progress", "preview") or self._is_read():
+                self._send(event)
 
     def _log(self, event: dict[str, Any]) -> None:
         """A line a stage, and every warning, on stderr."""
@@ -48,13 +58,18 @@ class Channel:
         with self._lock:
             if self._ended:
                 return False
-            self._send(event)
             self._ended = True
+            self._send(event)
+            return True
+
+    def _is_read(self) -> bool:
+        """Whether a line can be written without waiting for the reader."""
+        try:
+            return bool(select.select([], [self._stream], [], 0)[1])
+        except (OSError, ValueError):  # Windows selects sockets only
             return True
 
     def _send(self, event: dict[str, Any]) -> None:
-        if self._ended:
-            return
         try:
             self._stream.write(json.dumps(event) + "\n")
             self._stream.flush()
@@ -78,7 +93,8 @@ class Stop:
     def kept(self) -> bool:
         return self._keep.is_set()
 
-    def watch(self, stdin: IO[str]) -> None:
+    def watch(self, stdin: IO[str] | None) -> None:
+        """`stdin` is None where it is closed already."""
         threading.Thread(target=self._read, args=(stdin,), daemon=True).start()
         signal.signal(signal.SIGTERM, lambda *_: self.ask())
 
@@ -86,8 +102,8 @@ class Stop:
         self._asked.set()
         threading.Timer(GRACE, self._leave).start()
 
-    def _read(self, stdin: IO[str]) -> None:
-        for line in stdin:
+    def _read(self, stdin: IO[str] | None) -> None:
+        for line in stdin or ():
             if line.strip() == "cancel":
                 break
             if line.strip() == "keep":
@@ -96,14 +112,22 @@ class Stop:
 
     def _leave(self) -> None:
         """The optimisation is deep in one iteration: end the process, leaving nothing half-written."""
-        if self._channel.end(_error_event(Cancelled("The registration was cancelled; nothing was written."))):
-            shutil.rmtree(self._output, ignore_errors=True)
-            os._exit(Cancelled.exit_code)
+        last = _error_event(Cancelled("The registration was cancelled; nothing was written."))
+        said: list[bool] = []
+        teller = threading.Thread(target=lambda: said.append(self._channel.end(last)), daemon=True)
+        teller.start()
+        teller.join(LAST_WORD)
+        if said == [False]:
+            return  # the run has ended by itself meanwhile, and its own last word stands
+        shutil.rmtree(self._output, ignore_errors=True)
+        os._exit(Cancelled.exit_code)
 
 
 def main(arguments: list[str]) -> int:
     # Whatever a library prints must not end up among the events.
     events, sys.stdout = sys.stdout, sys.stderr
+    if events is None:  # closed: there is no parent to work for
+        return Cancelled.exit_code
     jobs.share_cores()
     channel = Channel(events)
     try:
@@ -113,13 +137,19 @@ def main(arguments: list[str]) -> int:
         stop = Stop(channel, folder / jobs.OUTPUT)
         stop.watch(sys.stdin)
         metrics = jobs.run(jobs.read_job(folder), folder / jobs.OUTPUT, channel.tell, stop, stop.kept)
-        channel.end({"event": "done", "output": jobs.OUTPUT, "metrics": metrics})
+        _say_last(channel, {"event": "done", "output": jobs.OUTPUT, "metrics": metrics})
         return 0
     except BaseException as error:
-        traceback.print_exc()
+        with suppress(OSError):  # the log is on a full disk
+            traceback.print_exc()
         known = explained(error)
-        channel.end(_error_event(known))
+        _say_last(channel, _error_event(known))
         return known.exit_code
+
+
+def _say_last(channel: Channel, event: dict[str, Any]) -> None:
+    if not channel.end(event):
+        threading.Event().wait()  # the thread that cancels has had the last word, and ends the process
 
 
 def _error_event(error: MirrbaError) -> dict[str, Any]:
@@ -128,5 +158,6 @@ def _error_event(error: MirrbaError) -> dict[str, Any]:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stderr.flush()
+    with suppress(OSError, AttributeError):  # on a full disk, or closed
+        sys.stderr.flush()
     os._exit(code)  # the thread that waits on stdin must not keep the process alive
