@@ -21,6 +21,7 @@ if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not inst
         "test_derived_volumes.py",
         "test_results.py",
         "test_panel.py",
+        "test_bad_nodes.py",
     ]
 
 

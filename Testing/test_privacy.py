@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,7 @@ def test_what_headers_say_of_the_patient_is_in_no_result_and_no_log(tmp_path, ki
 
 # Slicer
 
-slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-from MIRRBARegistrationLib import MIRRBARegistrationLogic, RegistrationError, backgroundJob  # noqa: E402
+needs_slicer = pytest.mark.skipif(find_spec("slicer") is None, reason="slicer-core is not installed")
 
 
 @pytest.fixture
@@ -118,7 +118,10 @@ def patient(application, tmp_path):
     return nodes
 
 
+@needs_slicer
 def test_what_nodes_say_of_the_patient_reaches_no_file_that_the_engine_writes(patient):
+    from MIRRBARegistrationLib import MIRRBARegistrationLogic
+
     settings = {key: value for key, value in QUICK.items() if key not in ("preset", "device")}
     job = MIRRBARegistrationLogic().startRegistration(
         *patient, preset="fast", device="cpu", settings=settings, keepJobFolder=True
@@ -135,7 +138,10 @@ def test_what_nodes_say_of_the_patient_reaches_no_file_that_the_engine_writes(pa
         assert secrets_in(path.read_bytes()) == set(), path.name
 
 
+@needs_slicer
 def test_slicers_log_names_no_node_where_the_user_is_told_its_name(patient, caplog):
+    from MIRRBARegistrationLib import MIRRBARegistrationLogic, RegistrationError, backgroundJob
+
     def startFailing(arguments, environment, logPath):
         event = {"event": "error", "kind": "internal", "message": f"{arguments[-1]}/fixed.nrrd: went wrong."}
         return backgroundJob.startProcess([sys.executable, "-c", f"print({json.dumps(event)!r})"], environment, logPath)

@@ -123,7 +123,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
     if not _is_finite(transform):
         raise InputError(f"{path}: holds numbers that are not finite; give another transform.")
     if transform.IsLinear() and not _keeps_orientation(transform):
-        raise InputError(f"{path}: flattens, mirrors or bursts space, so no registration can start from it; give another.")
+        raise InputError(f"{path}: flattens, mirrors or bursts space; give another transform to start from.")
     return transform
 
 
