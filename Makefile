@@ -1,6 +1,7 @@
 # make demo   the whole job on a made PET pair, results in build/demo
 # make test   every test, style and types
 # make slow   the tests that take minutes each
+# make soak   twenty registrations in one process: does its memory grow?
 # make screenshots   the pictures of the panel in docs/images
 # make clean
 
@@ -12,7 +13,7 @@ READY := .venv/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: demo test slow lint screenshots clean
+.PHONY: demo test slow soak lint screenshots clean
 
 demo: $(READY)
 	$(BIN)/python Testing/demo.py -o build/demo
@@ -25,6 +26,9 @@ slow: $(READY)
 
 screenshots: $(READY)
 	$(BIN)/python Testing/screenshots.py -o docs/images
+
+soak: $(READY)
+	$(BIN)/python Testing/soak.py -o build/soak.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

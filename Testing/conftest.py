@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from mirrba.job import share_cores
+
+share_cores()  # before torch is imported: on a machine that does other work, too, tests take a third of the time
 
 if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not installed
     collect_ignore = [

@@ -288,5 +288,5 @@ def test_help_explains_every_option(capsys):
         cli.main(["register", "--help"])
     text = capsys.readouterr().out
     for option in ("--moving-seg", "--fixed-seg", "--preset", "--device", "--spacing", "--iterations", "--init",
-                   "--seed", "--set", "--quiet", "--json", "exit codes", "transform.h5"):  # fmt: skip
+                   "--seed", "--set", "--quiet", "--json", "--resume", "exit codes", "transform.h5"):  # fmt: skip
         assert option in text

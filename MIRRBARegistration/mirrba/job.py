@@ -40,6 +40,7 @@ OUTPUT = "output"
 FINISH = "writing results"
 PARTIAL = ".partial-"
 UNFINISHED = ".unfinished"
+CHUNK = 2**16  # bytes
 OUTPUTS = (
     "transform.h5",
     "inverse_transform.h5",
@@ -292,15 +293,14 @@ def _write(
     fixed_segmentation: Segmentation | None,
     output: Path,
 ) -> dict[str, Any]:
-    import SimpleITK as sitk
 
     from . import metrics, overlay
 
     with _staging_in(output) as staging:
         warped = result.warp(moving)
         jacobian = result.jacobian()
-        sitk.WriteTransform(result.transform, str(staging / "transform.h5"))
-        sitk.WriteTransform(result.inverse(), str(staging / "inverse_transform.h5"))
+        _write_transform(result.transform, staging / "transform.h5")
+        _write_transform(result.inverse(), staging / "inverse_transform.h5")
         _write_nifti(warped, staging / "warped.nii.gz")
         _write_nifti(result.fixed.image(jacobian), staging / "jacobian.nii.gz")
         overlay.write_picture(
@@ -348,6 +348,18 @@ def _staging_in(output: Path) -> Iterator[Path]:
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_transform(transform: sitk.Transform, path: Path) -> None:
+    """HDF5 makes the process crash at its end after a full disk, so room is tried for first. Errors: OSError."""
+    import SimpleITK as sitk
+
+    numbers = transform.GetNumberOfParameters() + transform.GetNumberOfFixedParameters()
+    with path.open("wb") as file:
+        for _ in range(8 * numbers // CHUNK + 2):
+            file.write(bytes(CHUNK))
+    path.unlink()
+    sitk.WriteTransform(transform, str(path))
 
 
 def _write_nifti(image: sitk.Image, path: Path) -> None:
