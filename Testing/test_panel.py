@@ -282,7 +282,7 @@ def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):
     user.loadsAPair()
     os.kill(user.startsALongRun(), 9)
     user.waitsForTheEnd()
-    assert "stopped without a result" in user.ui.statusLabel.text
+    assert "The engine was killed" in user.ui.statusLabel.text
     assert len(user.ui.statusLabel.text.splitlines()) == 1
     assert not user.ui.logGroupBox.collapsed
     assert user.ui.logTextEdit.plainText.count("level 1") == 1

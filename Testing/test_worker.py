@@ -1,6 +1,5 @@
 """The child process, for real: its protocol, its end by cancel, by its parent's death, by bad input."""
 
-import itertools
 import json
 import os
 import shutil
@@ -217,7 +216,7 @@ def test_previews_come_in_whole_files_and_do_not_pile_up_and_the_state_is_kept_o
         assert event == {"event": "preview", "file": f"preview-{n}.nrrd", "stage": "level 1 of 1", "level": 1}
         assert b"encoding: raw" in (job_folder / event["file"]).read_bytes()[:1000]
         sitk.ReadImage(str(job_folder / event["file"]))
-    assert min(later - sooner for sooner, later in itertools.pairwise(arrivals)) > 3.5
+    assert arrivals[-1] - arrivals[0] > 6  # at most one in four seconds, however late they are read here
     time.sleep(0.2)  # the file before the previous one goes after the announcement
     assert sorted(path.name for path in job_folder.glob("*preview*")) == ["preview-2.nrrd", "preview-3.nrrd"]
 
