@@ -107,19 +107,24 @@ def test_what_has_no_ideal_value_is_not_ranked_and_identity_not_for_doing_nothin
     assert cells(table, "hausdorff_organs_mm")["combined"].summary.mean == 2
 
 
+def short(p: float, less: str) -> str:
+    return f"{less}0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def test_markdown_latex_and_csv_say_the_same(board, tmp_path):
     table = tables.tables(board)[0]
     combined, syncc = (cells(table, "dice_lesions")[m] for m in ("combined", "syncc"))
     shown = f"{combined.summary.mean:.3f} ± {combined.summary.sd:.3f}"
     rows = tables.markdown(table).splitlines()
     line = next(row for row in rows if row.startswith("| Combined"))
-    assert f"**{shown} \\* ({combined.holm_p:.3f})**" in line
+    assert f"**{shown} \\* ({short(combined.holm_p, '&lt;')})**" in line
     assert "| 10/10 |" in line
     assert f"***{syncc.summary.mean:.3f}" in next(row for row in rows if row.startswith("| SyNCC"))
     widths = {row.replace(r"\|", "").count("|") for row in rows if row.startswith("|")}
     assert widths == {len(METRICS) + 3}
     tex = tables.latex(table)
-    assert rf"\textbf{{{combined.summary.mean:.3f} $\pm$ {combined.summary.sd:.3f} * ({combined.holm_p:.3f})}}" in tex
+    mean, p = f"{combined.summary.mean:.3f} $\\pm$ {combined.summary.sd:.3f}", short(combined.holm_p, "$<$")
+    assert rf"\textbf{{{mean} * ({p})}}" in tex
     assert rf"\textbf{{\textit{{{syncc.summary.mean:.3f}" in tex
     assert not re.search(r"[±≤↑↓`]", tex)
     tables.write_table_csv(table, tmp_path / "t.csv")
