@@ -11,7 +11,9 @@ import pytest
 import SimpleITK as sitk
 from hostile import COMMAND_LINE_VOLUMES, FILES, VOLUMES, body
 from mirrba import cli
+from mirrba.errors import InputError
 from mirrba.geometry import Geometry
+from mirrba.images import read_volume
 from mirrba.segments import Segment, Segmentation, read_segmentation
 
 QUICK = ["--preset", "fast", "--device", "cpu", "--spacing", "24", "--set", "start=2,2"]
@@ -259,3 +261,30 @@ def test_hundreds_of_overlapping_segments_of_any_name_on_another_grid_are_warped
     assert [name for name in NAMES if name and name not in names] == []
     new = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(place / "o") for path in new)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        (b"NDims = 3", b"NDims = 99999993"),
+        (b"NDims = 3", b"NDims = -3"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = slice%d.raw 1 8 0"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = LIST"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = ../other.raw"),
+        (b"DimSize = ", b"DimSize "),
+    ],
+)
+def test_meta_images_that_crash_itk_are_refused_before(line, changed, tmp_path):
+    sitk.WriteImage(sitk.Image([8, 8, 8], sitk.sitkFloat32), str(tmp_path / "pet.mha"))
+    whole = (tmp_path / "pet.mha").read_bytes()
+    assert line in whole
+    (tmp_path / "pet.mha").write_bytes(whole.replace(line, changed))
+    with pytest.raises(InputError, match=r"pet\.mha: .*(damaged|not beside it)"):
+        read_volume(tmp_path / "pet.mha")
+
+
+def test_a_meta_image_with_its_voxels_in_another_file_is_read(tmp_path):
+    sitk.WriteImage(
+        sitk.GaussianSource(sitk.sitkFloat32, [20, 20, 20], spacing=[20.0] * 3), str(tmp_path / "my pet.mhd")
+    )
+    assert read_volume(tmp_path / "my pet.mhd").GetSize() == (20, 20, 20)
