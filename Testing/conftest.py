@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,12 @@ if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not inst
         "test_panel.py",
         "test_bad_nodes.py",
     ]
+
+
+def pytest_configure() -> None:
+    """`make test &` in a script hands down that Ctrl-C is ignored; the children of the tests would ignore it, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
