@@ -40,7 +40,7 @@ def check_metaimage(path: Path) -> None:
 
 def _is_sound(header: bytes) -> bool:
     """Whether each line has a name and a value, and the number of dimensions is one that ITK survives."""
-    lines = [re.fullmatch(rb"(\w+) *= *([^=]*)", line.strip()) for line in header.splitlines() if line.strip()]
+    lines = [re.fullmatch(rb"([^=]+?) *= *(.*)", line.strip()) for line in header.splitlines() if line.strip()]
     if not all(lines):
         return False
     dimensions = [line[2] for line in lines if line is not None and line[1] == b"NDims"]
