@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import slicer
+from conftest import qtStarts
 
 MODULE_FILE = Path(__file__).parents[1] / "MIRRBARegistration" / "MIRRBARegistration.py"
 LONG = "100000"
@@ -374,6 +375,19 @@ def test_reloading_the_module_stops_the_child_and_the_panel_works_again(user):
     user.ui = user.widget.ui
     user.registers()
     assert user.ui.statusLabel.text.startswith("Done in")
+
+
+def test_after_a_reload_other_tests_have_the_engine_that_they_had():
+    if not qtStarts():
+        pytest.skip("PySide6 is not installed, or lacks a system library (docs/developer.md names them)")
+    import mirrba.errors
+    import standin
+
+    before = sys.modules["mirrba.errors"]
+    with standin.SlicerApplication() as application:
+        application.loadModule(MODULE_FILE).onReload()
+        application.processEvents(50)
+    assert sys.modules["mirrba.errors"] is before is mirrba.errors
 
 
 def test_leaving_the_application_stops_the_child(user):

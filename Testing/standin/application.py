@@ -147,11 +147,20 @@ class SlicerApplication:
     def _restore(self) -> None:
         for name in [n for n in sys.modules if n not in self._sysModules and self._isOurs(n)]:
             _forget(name)
+        self._restoreEngine()
         sys.path[:] = self._sysPath
         for name in [n for n in vars(slicer) if n not in self._slicerNames]:
             delattr(slicer, name)
         for name, value in self._slicerNames.items():
             setattr(slicer, name, value)
+
+    def _restoreEngine(self) -> None:
+        """A reload of the module has imported the engine anew: other tests have the classes from before."""
+        if sys.modules.get("mirrba") is self._sysModules.get("mirrba"):
+            return
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mirrba"]:
+            del sys.modules[name]
+        sys.modules.update({n: m for n, m in self._sysModules.items() if n.partition(".")[0] == "mirrba"})
 
     def _isOurs(self, name: str) -> bool:
         """Whether a module came with the application: a stand-in, or a loaded scripted module and what it imported.
