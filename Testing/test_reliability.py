@@ -28,7 +28,7 @@ def test_every_row_of_a_table_names_its_test():
 def test_the_fuzzed_cases_are_counted_right():
     damaged = len(test_fuzz.READERS) * test_fuzz.DAMAGED
     total = test_fuzz.JOBS + test_fuzz.JOB_TEXTS + test_fuzz.COMMANDS + damaged
-    assert f"The same {total:,} cases" in TEXT
+    assert f"\n{total:,} cases a run" in TEXT
     for cases in (
         test_fuzz.JOBS,
         test_fuzz.JOB_TEXTS,
