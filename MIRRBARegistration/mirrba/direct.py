@@ -19,9 +19,9 @@ from .network import Moving
 from .progress import Progress, Stage
 from .pyramid import level_shapes, levels_of
 
-WINDOW = 5
-UPDATE_SIGMA = 1.73  # voxels
-FIELD_SIGMA = 0.7  # voxels
+WINDOW = 7
+UPDATE_SIGMA, FIELD_SIGMA = 1.73, 0.7  # voxels
+FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.45  # voxels: lesions are a few of them wide
 STEP = 0.5  # voxels, the longest vector of an update
 PATIENCE = 5  # iterations without a better one before the step is halved
 LEAST_STEP = 0.03  # voxels; below it the level is done
@@ -94,7 +94,8 @@ def descend(
         similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
         displacement = fields.resize(displacement, fields.shape_of(images[level]))
         warp = partial(seen.warp, level)
-        displacement = _descend_level(similarity, warp, displacement, iterations[level], progress)
+        sigmas = _sigmas(finest=level == count - 1)
+        displacement = _descend_level(similarity, warp, displacement, iterations[level], sigmas, progress)
         spent = progress.finish()
         if not progress.kept():
             finished.keep(stage, {"displacement": displacement}, spent)
@@ -102,17 +103,24 @@ def descend(
     return fields.resize(displacement, fields.shape_of(fixed))
 
 
+def _sigmas(finest: bool) -> tuple[float, float]:
+    """How far an update and the field are smoothed, voxels."""
+    return (FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA) if finest else (UPDATE_SIGMA, FIELD_SIGMA)
+
+
 def _descend_level(
     similarity: losses.LocalNCC,
     warp: Callable[[Tensor], Tensor],
     displacement: Tensor,
     iterations: int,
+    sigmas: tuple[float, float],
     progress: Progress,
 ) -> Tensor:
     """Steps downhill from `displacement`; where they no longer help, back to the best place and on in half steps.
 
     Raises Diverged where there is no better place than one without a finite loss.
     """
+    update_sigma, field_sigma = sigmas
     step, best, lowest, stuck = STEP, displacement, float("inf"), 0
     for iteration in range(1, iterations + 1):
         displacement = displacement.detach().requires_grad_(True)
@@ -140,13 +148,13 @@ def _descend_level(
             if step < LEAST_STEP:
                 break
             continue
-        move = fields.from_voxels(step * _direction(gradient))
-        displacement = smooth(fields.compose(displacement.detach(), move), FIELD_SIGMA)
+        move = fields.from_voxels(step * _direction(gradient, update_sigma))
+        displacement = smooth(fields.compose(displacement.detach(), move), field_sigma)
     return best
 
 
-def _direction(gradient: Tensor) -> Tensor:
+def _direction(gradient: Tensor, sigma: float) -> Tensor:
     """The smoothed way down in voxels, its longest vector 1."""
     # The gradient is per unit coordinate; steps of equal length in all directions need it per voxel.
-    update = -smooth(fields.from_voxels(gradient), UPDATE_SIGMA)
+    update = -smooth(fields.from_voxels(gradient), sigma)
     return update / update.norm(dim=1).amax().clamp_min(1e-20)

@@ -195,12 +195,15 @@ def working_grid(box: Geometry, spacing: float, multiple: int) -> Geometry:
 def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, grid: Geometry) -> WorkingPair:
     """Both volumes on one isotropic grid, `transform` (fixed→moving) applied to the moving one.
 
-    Outside its own field of view a volume counts as air, with weight 0.
+    Interpolated by cubic splines: the optimisation interpolates the moving volume once more, and two linear ones blur
+    the edges of organs. Outside its own field of view a volume counts as air, with weight 0.
     """
     images = []
     weight = np.ones(grid.shape, np.float32)
     for prepared, mapping in ((fixed, None), (moving, transform)):
-        images.append(sampled(prepared.image, grid, mapping))
+        smoothed = _smoothed(prepared.image, grid.spacing[0])
+        # Splines overshoot beside an edge.
+        images.append(np.clip(_resampled(smoothed, grid, mapping, sitk.sitkBSpline), 0, 1))
         scanned = _resampled(prepared.image * 0 + 1, grid, mapping, sitk.sitkNearestNeighbor) > 0
         weight *= ndimage.binary_erosion(scanned, iterations=FACE)
     body = _resampled(fixed.body, grid, None, sitk.sitkNearestNeighbor) > 0

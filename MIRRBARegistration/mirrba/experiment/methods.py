@@ -21,6 +21,9 @@ PACKAGES = {
     "greedy": "picsl-greedy",
 }
 
+# Raised when a change of the engine changes what MIRRBA's presets return: older results then do not count.
+ENGINE = 2
+
 
 @dataclass(frozen=True)
 class Method:
@@ -40,7 +43,7 @@ class Method:
     quick: Mapping[str, Any] | None = field(default_factory=dict)
     """What `config` is changed to for a quick look; None: it has no quick form."""
     revision: int = 1
-    """Raised when a change of the code changes what the method returns: older results then do not count."""
+    """Raised when a change of the code changes what the method returns, as `ENGINE` is."""
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> Method:
@@ -193,7 +196,8 @@ def _elastix_level(level: int) -> Method:
 
 
 def _mirrba(name: str) -> Method:
-    return Method(name, _title(name), PRESETS[name].sentence, "mirrba", {"preset": name}, quick=_quick(name))
+    config = {"preset": name}
+    return Method(name, _title(name), PRESETS[name].sentence, "mirrba", config, quick=_quick(name), revision=ENGINE)
 
 
 def _quick(preset: str) -> dict[str, Any]:
@@ -228,6 +232,7 @@ def _combined(name: str, title: str, start: Method) -> Method:
         {"preset": best},
         start=start,
         quick=_quick(best),
+        revision=ENGINE,
     )
 
 
