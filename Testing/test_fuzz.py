@@ -77,6 +77,7 @@ def place(tmp_path_factory):
         patch.setattr(registration, "register", stop)
         patch.setattr("mirrba.phantom.write_pairs", stop)
         patch.setattr("mirrba.experiment.study.run_study", stop)
+        patch.setattr("mirrba.experiment.benchmark.run_benchmark", stop)
         yield folder
 
 
@@ -144,7 +145,7 @@ def test_a_job_file_of_any_bytes_is_refused(place, text, at):
 
 # Command lines
 
-COMMAND = ["register", "propagate", "evaluate", "phantom", "experiment", "presets", "devices"]
+COMMAND = ["register", "propagate", "evaluate", "phantom", "experiment", "benchmark", "presets", "devices"]
 OPTIONS = [
     "-o", "--output", "--moving-seg", "--fixed-seg", "--warped-seg", "--preset", "--device", "--spacing",
     "--iterations", "--init", "--seed", "--set", "--quiet", "--json", "--fixed", "--moving", "--transform",
@@ -162,6 +163,7 @@ GOOD = {
     "evaluate": ["--fixed-seg", "s.seg.nrrd", "--warped-seg", "labels.nii.gz"],
     "phantom": ["-o", "out"],
     "experiment": ["-o", "out"],
+    "benchmark": ["-o", "out"],
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: `mirrba register | propagate | evaluate | phantom | experiment | presets | devices`."""
+"""The command line: `mirrba register | propagate | evaluate | phantom | experiment | benchmark | presets | devices`."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     _evaluate_parser(commands)
     _phantom_parser(commands)
     _experiment_parser(commands)
+    _benchmark_parser(commands)
     for name, run, sentence in (
         ("presets", _presets, "list the presets with a sentence on each"),
         ("devices", _devices, "list the devices that can compute, best first"),
@@ -214,6 +215,20 @@ def _experiment_parser(commands: Any) -> None:
     )
     parser.add_argument("--retry-failed", action="store_true", help="try again what has failed before")
     parser.add_argument("--report-only", action="store_true", help="run nothing, write the report of what is there")
+
+
+def _benchmark_parser(commands: Any) -> None:
+    parser = _command(
+        commands, "benchmark", _benchmark, "compare accuracy, time and memory with every peer that is installed"
+    )
+    parser.add_argument("cohort", metavar="COHORT", type=Path, nargs="?", help="pairs (default: made ones)")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="results; reused on a rerun")
+    parser.add_argument("--pairs", metavar="N", type=int, default=3, help="how many are made (default: 3)")
+    parser.add_argument("--spacing", metavar="MM", type=float, default=6.0, help="their voxel size (default: 6)")
+    parser.add_argument("--seed", metavar="N", type=int, default=500, help="of the first one (default: 500)")
+    parser.add_argument("--methods", metavar="M,M,…", help="names as docs/experiment.md has them")
+    parser.add_argument("--threads", metavar="N", type=int, help="for each run (default: every core)")
+    parser.add_argument("--device", metavar="D", default="auto", help="auto, cpu, cuda, … (default: auto)")
 
 
 def _register(options: argparse.Namespace) -> None:
@@ -354,15 +369,10 @@ def _keep_scored(options: argparse.Namespace) -> None:
 
 
 def _phantom(options: argparse.Namespace) -> None:
-    from .phantom import write_pairs
+    from .phantom import check_asked, write_pairs
     from .phantom.scanner import SCANNERS
 
-    if not 1 <= options.pairs <= 10_000:
-        raise InputError(f"--pairs takes 1 to 10000, not {options.pairs}.")
-    if not 1.5 <= options.spacing <= 20:
-        raise InputError(f"--spacing takes 1.5 to 20 mm, not {options.spacing:g}.")
-    if options.seed < 0:
-        raise InputError(f"--seed takes a whole number from 0, not {options.seed}.")
+    check_asked(options.pairs, options.spacing, options.seed)
     jobs.prepare_output(options.output)
     scanners = SCANNERS[: options.centres]
     write_pairs(options.output, options.pairs, options.spacing, options.seed, lambda folder: print(folder), scanners)
@@ -374,7 +384,7 @@ def _experiment(options: argparse.Namespace) -> int:
     study = Study(
         options.cohort,
         options.output,
-        None if options.methods is None else [name.strip() for name in options.methods.split(",") if name.strip()],
+        _names(options.methods),
         scheduler=options.scheduler,
         workers=options.workers,
         threads=options.threads,
@@ -389,9 +399,37 @@ def _experiment(options: argparse.Namespace) -> int:
     jobs.prepare_output(options.output)
     with Bar(sys.stderr) as bar:
         failed = run_study(study, bar.tell)
+    return _told(failed, options.output / "report.md")
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    from .experiment.benchmark import Benchmark, run_benchmark
+
+    benchmark = Benchmark(
+        options.output,
+        options.cohort,
+        options.pairs,
+        options.spacing,
+        options.seed,
+        _names(options.methods),
+        options.threads,
+        options.device,
+    )
+    jobs.prepare_output(options.output)
+    with Bar(sys.stderr) as bar:
+        failed = run_benchmark(benchmark, bar.tell)
+    return _told(failed, options.output / "benchmark.md")
+
+
+def _names(listed: str | None) -> list[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def _told(failed: Sequence[Any], report: Path) -> int:
+    """The exit code, after what failed and where the report is."""
     for record in failed:
         print(f"{record.title} on {record.pair}: {record.message}", file=sys.stderr)
-    print(f"The report is {options.output / 'report.md'}")
+    print(f"The report is {report}")
     return MirrbaError.exit_code if failed else 0
 
 

@@ -78,7 +78,7 @@ def write_figures(board: Scoreboard, pairs: Sequence[Pair], store: Store, folder
     for name, caption, draw in figures:
         figure = draw()
         if figure is not None:
-            _save(figure, folder / name)
+            save(figure, folder / name)
             written.append((name, caption))
     return written
 
@@ -243,24 +243,48 @@ def box_plots(board: Scoreboard) -> Figure | None:
     return figure
 
 
+ACCURACY = ("dice_organs", "dice_lesions", "tre_mm")
+
+
 def accuracy_against_time(board: Scoreboard) -> Figure | None:
     """Dice and landmark error by mean time, a point per method."""
-    metrics = [METRICS[name] for name in ("dice_organs", "dice_lesions", "tre_mm")]
-    shown = [m for m in board.methods if (board.summary(m, "minutes").mean or 0) > 0]  # Identity takes none
+    return _accuracy_against(board, {"time, minutes": _minutes(board)})
+
+
+def accuracy_against_cost(board: Scoreboard) -> Figure | None:
+    """The same by mean time and, below, by mean peak memory."""
+    return _accuracy_against(board, {"time, minutes": _minutes(board), "peak memory, MiB": _memory(board)})
+
+
+def _minutes(board: Scoreboard) -> dict[str, float]:
+    return {m: mean for m in board.methods if (mean := board.summary(m, "minutes").mean) is not None}
+
+
+def _memory(board: Scoreboard) -> dict[str, float]:
+    known = {m: [r.info["peak_memory_mb"] for r in board.of(m) if r.done] for m in board.methods}
+    return {m: float(np.mean(peaks)) for m, peaks in known.items() if peaks and None not in peaks}
+
+
+def _accuracy_against(board: Scoreboard, costs: Mapping[str, Mapping[str, float]]) -> Figure | None:
+    """A row per cost, a column per score, a point per method; Identity, which takes no time, is left out."""
+    shown = [m for m in board.methods if (board.summary(m, "minutes").mean or 0) > 0]
     if not shown:
         return None
-    figure = _figure(12, 4.5)
-    for axis, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
-        for method in shown:
-            x, y = board.summary(method, "minutes").mean, board.summary(method, metric.name).mean
-            if y is not None:
-                axis.plot(x, y, "o", markersize=4)
-                axis.annotate(board.titles[method], (x, y), (3, 2), textcoords="offset points", fontsize=5)
-        axis.set_xscale("log")
-        axis.margins(x=0.25)  # room for the names
-        axis.set_xlabel("time, minutes", fontsize=8)
-        axis.set_title(metric.title + (f", {metric.unit}" if metric.unit else ""), fontsize=8)
-        axis.tick_params(labelsize=7)
+    figure = _figure(12, 4.5 * len(costs))
+    for row, (label, cost) in zip(
+        figure.subplots(len(costs), len(ACCURACY), squeeze=False), costs.items(), strict=True
+    ):
+        for axis, metric in zip(row, (METRICS[name] for name in ACCURACY), strict=True):
+            for method in shown:
+                x, y = cost.get(method), board.summary(method, metric.name).mean
+                if x is not None and y is not None:
+                    axis.plot(x, y, "o", markersize=4)
+                    axis.annotate(board.titles[method], (x, y), (3, 2), textcoords="offset points", fontsize=5)
+            axis.set_xscale("log")
+            axis.margins(x=0.25)  # room for the names
+            axis.set_xlabel(label, fontsize=8)
+            axis.set_title(metric.title + (f", {metric.unit}" if metric.unit else ""), fontsize=8)
+            axis.tick_params(labelsize=7)
     return figure
 
 
@@ -269,7 +293,7 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     aside = path.with_name(f".{path.name}")
     figure.savefig(aside, dpi=150, format="png")

@@ -38,18 +38,19 @@ def write_report(
         *_pictures(pictures),
         *_failures(board),
     ]
-    return _write(out / "report.md", "\n\n".join(part.rstrip("\n") for part in parts) + "\n")
+    return write_text(out / "report.md", "\n\n".join(part.rstrip("\n") for part in parts) + "\n")
 
 
 def _write_table(table: Table, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = table.name.lower().replace(" ", "-")
-    _write(folder / f"{name}.md", markdown(table))
-    _write(folder / f"{name}.tex", latex(table))
+    write_text(folder / f"{name}.md", markdown(table))
+    write_text(folder / f"{name}.tex", latex(table))
     write_table_csv(table, folder / f"{name}.csv")
 
 
-def _write(path: Path, content: str) -> Path:
+def write_text(path: Path, content: str) -> Path:
+    """Whole or not at all."""
     aside = path.with_name(f".{path.name}.partial")
     aside.write_text(content, encoding="utf-8")
     os.replace(aside, path)

@@ -53,8 +53,11 @@ class Study:
 
 def run_study(study: Study, tell: Tell) -> list[Record]:
     """Run it, write OUT/report.md, and return what failed. `tell` gets progress and warning events, as `Bar` does."""
-    _check_packages()
-    settings = _settings(study)
+    check_packages()
+    # One thread each keeps all cores busy where imports take as long as the registration.
+    usual = 1 if study.quick else min(2, cores())
+    threads = usual if study.threads is None else study.threads
+    settings = settings_of(threads, study.seed, study.device, study.timeout_s)
     methods, notes = _methods(study)
     methods = [_changed(method, study.changes) for method in methods]
     cohort = _cohort(study, tell)
@@ -84,26 +87,24 @@ def run_study(study: Study, tell: Tell) -> list[Record]:
     return [record for record in records if not record.done]
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Raises MirrbaError."""
     for package in ("distributed", "matplotlib"):
         if find_spec(package) is None:
             raise MirrbaError(f"The experiment needs {package}, which is not installed; pip install 'mirrba[cohort]'.")
 
 
-def _settings(study: Study) -> Settings:
-    """Raises InputError."""
-    if study.seed < 0:
-        raise InputError(f"--seed takes a whole number from 0, not {study.seed}.")
-    if study.timeout_s is not None and not (math.isfinite(study.timeout_s) and study.timeout_s > 0):
-        raise InputError(f"--timeout takes seconds above 0, not {study.timeout_s:g}.")
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", study.device):
-        raise InputError(f"--device takes auto, cpu, cuda, cuda:N or mps, not '{study.device}'.")
-    # One thread each keeps all cores busy where imports take as long as the registration.
-    usual = 1 if study.quick else min(2, cores())
-    threads = usual if study.threads is None else study.threads
+def settings_of(threads: int, seed: int, device: str, timeout_s: float | None) -> Settings:
+    """What the command line says. Raises InputError."""
+    if seed < 0:
+        raise InputError(f"--seed takes a whole number from 0, not {seed}.")
+    if timeout_s is not None and not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise InputError(f"--timeout takes seconds above 0, not {timeout_s:g}.")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise InputError(f"--device takes auto, cpu, cuda, cuda:N or mps, not '{device}'.")
     if threads < 1:
         raise InputError(f"--threads takes a whole number from 1, not {threads}.")
-    return Settings(threads, study.seed, study.device, study.timeout_s)
+    return Settings(threads, seed, device, timeout_s)
 
 
 def _methods(study: Study) -> tuple[list[Method], list[str]]:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from .pair import Pair, make_pair
 
 if TYPE_CHECKING:
-    from .files import write_pair, write_pairs
+    from .files import check_asked, write_pair, write_pairs
 
-__all__ = ["Pair", "make_pair", "write_pair", "write_pairs"]
+__all__ = ["Pair", "check_asked", "make_pair", "write_pair", "write_pairs"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("write_pair", "write_pairs"):
+    if name in ("check_asked", "write_pair", "write_pairs"):
         from . import files
 
         return getattr(files, name)

@@ -27,6 +27,16 @@ _ORGAN_COLORS = {"brain": (0.98, 0.98, 0.88), "bladder": (0.87, 0.78, 0.39)}
 _LESION_COLOR = (0.86, 0.24, 0.2)
 
 
+def check_asked(pairs: int, spacing: float, seed: int) -> None:
+    """What the command line asks for. Raises InputError."""
+    if not 1 <= pairs <= 10_000:
+        raise InputError(f"--pairs takes 1 to 10000, not {pairs}.")
+    if not 1.5 <= spacing <= 20:
+        raise InputError(f"--spacing takes 1.5 to 20 mm, not {spacing:g}.")
+    if seed < 0:
+        raise InputError(f"--seed takes a whole number from 0, not {seed}.")
+
+
 def write_pairs(
     folder: str | Path,
     pairs: int,

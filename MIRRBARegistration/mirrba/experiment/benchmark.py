@@ -1,0 +1,188 @@
+"""`mirrba benchmark`: our presets and every peer that is installed, on the same pairs, one run after the other.
+
+Unlike a study, nothing runs beside a run: what is compared is accuracy against time and memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from . import figures
+from .cluster import cores
+from .cohort import Cohort, read_cohort
+from .methods import METHODS, PACKAGES, Method, find
+from .report import write_text
+from .run_pair import run_pair
+from .scoreboard import METRICS, Scoreboard
+from .statistics import SIGNIFICANT, Comparison
+from .store import Record, Store
+from .study import check_packages, settings_of
+from .task import Settings
+
+OURS = ("default", "fast")
+REFERENCE = "default"
+COMPARED = (
+    "dice_organs",
+    "dice_lesions",
+    "detection_rate",
+    "disappearing_rate",
+    "tre_mm",
+    "tre_body_mm",
+    "sd_jacobian",
+    "folding",
+)
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What `mirrba benchmark` was asked for."""
+
+    out: Path
+    cohort: Path | None = None
+    """None: made pairs."""
+    pairs: int = 3
+    spacing: float = 6.0
+    seed: int = 500
+    """Of the first made pair."""
+    methods: Sequence[str] | None = None
+    """None: Identity, our presets and the peers that are installed."""
+    threads: int | None = None
+    """None: every core."""
+    device: str = "auto"
+
+
+def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
+    """Run it, write OUT/benchmark.json, .md and .png, and return what failed.
+
+    Raises InputError, MirrbaError. What OUT holds already is not run again.
+    """
+    check_packages()
+    threads = cores() if benchmark.threads is None else benchmark.threads
+    settings = settings_of(threads, 0, benchmark.device, None)
+    methods = _methods(benchmark.methods)
+    cohort = _cohort(benchmark, tell)
+    store = Store(benchmark.out / "results")
+    records: list[Record] = []
+    total = len(cohort.pairs) * len(methods)
+    for pair in cohort.pairs:
+        for method in methods:
+            records.append(run_pair(pair, method, settings, store, retry_failed=True))
+            tell(_event(records[-1], len(records), total))
+    write(records, settings, benchmark.out)
+    return [record for record in records if not record.done]
+
+
+def _methods(names: Sequence[str] | None) -> list[Method]:
+    if names is None:
+        peers = [method for method in METHODS.values() if method.backend in PACKAGES and method.start is None]
+        usual = [method for method in peers if method.name != "syncc-full" and method.missing() is None]
+        return [find("identity"), *map(find, OURS), *usual]
+    methods = [find(name) for name in dict.fromkeys(names)]
+    if not methods:
+        raise InputError("--methods names no method; give some, separated by commas.")
+    for method in methods:
+        if method.trained:
+            raise InputError(f"{method.title} has to be trained first; leave it to 'mirrba experiment'.")
+    return methods
+
+
+def _cohort(benchmark: Benchmark, tell: Tell) -> Cohort:
+    if benchmark.cohort is not None:
+        return read_cohort(benchmark.cohort)
+    from ..phantom import check_asked, write_pairs
+
+    check_asked(benchmark.pairs, benchmark.spacing, benchmark.seed)
+    if benchmark.pairs < 2:
+        raise InputError("--pairs takes a whole number from 2: with one, nothing can be compared.")
+    folder = benchmark.out / f"pairs-{benchmark.pairs}-{benchmark.spacing:g}mm-seed-{benchmark.seed}"
+    if not (folder / "pairs.tsv").is_file():  # written last
+        tell({"event": "warning", "message": f"Makes {benchmark.pairs} pairs in {folder}."})
+        write_pairs(folder, benchmark.pairs, benchmark.spacing, benchmark.seed)
+    return read_cohort(folder)
+
+
+def _event(record: Record, done: int, total: int) -> dict[str, Any]:
+    """As `Bar` wants it."""
+    took = f" ({record.info['seconds']:.1f} s)" if record.done else " failed"
+    return {
+        "event": "progress",
+        "plan": f"{total} registrations",
+        "stage": f"{done} of {total}: {record.title} on {record.pair}{took}",
+        "loss": None,
+        "fraction": done / total,
+        "remaining": None,
+    }
+
+
+def write(records: Sequence[Record], settings: Settings, out: Path) -> None:
+    """OUT/benchmark.json with every number, benchmark.md with the means, benchmark.png."""
+    board = Scoreboard(records)
+    content = {
+        "mirrba": __version__,
+        "settings": {"threads": settings.threads, "device": settings.device},
+        "machine": sorted({f"{r.info['cpu']}, {r.info['platform']}" for r in records if r.done}),
+        "versions": {r.method: r.info["versions"] for r in records if r.done},
+        "rows": [_row(record) for record in records],
+    }
+    write_text(out / "benchmark.json", json.dumps(content, indent=1) + "\n")
+    write_text(out / "benchmark.md", markdown(board))
+    picture = figures.accuracy_against_cost(board)
+    if picture is not None:
+        figures.save(picture, out / "benchmark.png")
+
+
+def _row(record: Record) -> Mapping[str, Any]:
+    known = {"pair": record.pair, "method": record.method, "status": record.status, "message": record.message}
+    if not record.done:
+        return known
+    scores = {name: metric.value(record) for name, metric in METRICS.items() if name != "minutes"}
+    took = {name: record.info[name] for name in ("seconds", "peak_memory_mb")}
+    return {**known, **scores, **took, "plan": record.info.get("plan")}
+
+
+def markdown(board: Scoreboard) -> str:
+    """A line per method: the means, marked where they differ from `default` on the same pairs."""
+    heads = [METRICS[name].title + (f", {METRICS[name].unit}" if METRICS[name].unit else "") for name in COMPARED]
+    lines = [
+        f"Means over {len(board.pairs)} pairs. ▲ ▼: better or worse than MIRRBA (default) on the same pairs with "
+        f"p < {SIGNIFICANT:g}; paired t-test, or Wilcoxon's signed ranks where the differences are not normal.",
+        "",
+        "| | n | " + " | ".join(heads) + " | time, s | memory, MiB |",
+        "|---|---:|" + "---:|" * (len(heads) + 2),
+    ]
+    for method in board.methods:
+        cells = [_cell(board, method, name) for name in COMPARED]
+        cost = [_mean(board, method, name) for name in ("seconds", "peak_memory_mb")]
+        lines.append(f"| {board.titles[method]} | {board.done(method)} | " + " | ".join([*cells, *cost]) + " |")
+    if failures := board.failures_in_words():
+        lines += ["", "Failed:", "", *(f"- {failure}" for failure in failures)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(board: Scoreboard, method: str, name: str) -> str:
+    mean = board.summary(method, name).mean
+    if mean is None:
+        return "–"
+    text = f"{mean:.{METRICS[name].digits}f}"
+    if method == REFERENCE or REFERENCE not in board.methods:
+        return text
+    return text + _mark(board.compare(method, REFERENCE, name), METRICS[name].better == "higher")
+
+
+def _mark(found: Comparison, higher_is_better: bool) -> str:
+    if found.p is None or found.difference is None or found.p >= SIGNIFICANT:
+        return ""
+    return " ▲" if (found.difference > 0) == higher_is_better else " ▼"
+
+
+def _mean(board: Scoreboard, method: str, name: str) -> str:
+    known = [r.info[name] for r in board.of(method) if r.done and r.info[name] is not None]
+    return f"{sum(known) / len(known):.0f}" if known else "–"
