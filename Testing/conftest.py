@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def application():
     headless = HeadlessSlicer()
     yield headless
     headless.close()
+
+
+@pytest.fixture
+def jobFolders(tmp_path, monkeypatch) -> Path:
+    """Where the temporary folders of jobs and of sample data are made in this test."""
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @functools.cache

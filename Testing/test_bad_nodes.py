@@ -21,15 +21,6 @@ NODE_NAME = 'PET of "O\'Brien" / läsion 日本'
 
 
 @pytest.fixture
-def jobFolders(tmp_path, monkeypatch):
-    """Where job folders are made in this test."""
-    folder = tmp_path / "jobs"
-    folder.mkdir()
-    monkeypatch.setattr(registrationJob.tempfile, "tempdir", str(folder))
-    return folder
-
-
-@pytest.fixture
 def load(application, tmp_path):
     def loadVolume(image, name="PET"):
         sitk.WriteImage(image, str(tmp_path / "volume.nrrd"))

@@ -21,7 +21,6 @@ from MIRRBARegistrationLib import (
     RegistrationCancelled,
     RegistrationError,
     backgroundJob,
-    registrationJob,
 )
 from vtk.util.numpy_support import numpy_to_vtk
 
@@ -89,15 +88,6 @@ say(event="done", output="output", metrics={})
 
 def startStandIn(arguments, environment, logPath):
     return backgroundJob.startProcess([sys.executable, "-c", STAND_IN, arguments[-1]], environment, logPath)
-
-
-@pytest.fixture
-def jobFolders(tmp_path, monkeypatch):
-    """Where job folders are made in this test."""
-    folder = tmp_path / "jobs"
-    folder.mkdir()
-    monkeypatch.setattr(registrationJob.tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.fixture

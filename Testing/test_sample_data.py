@@ -16,15 +16,6 @@ SPACING = 12.0
 
 
 @pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """Where the pair's files pass through."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(sampleData.tempfile, "tempdir", str(folder))
-    return folder
-
-
-@pytest.fixture
 def torchless(tmp_path, monkeypatch):
     """Child processes in which torch cannot be imported."""
     blocker = tmp_path / "no torch" / "torch"
@@ -34,7 +25,7 @@ def torchless(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def gui(monkeypatch, temporary):
+def gui(monkeypatch, jobFolders):
     """What the sample data use of a running application; `onIdle` is called while it waits."""
     gui = SimpleNamespace(messages=[], errors=[], idle=0, onIdle=lambda: None)
 
@@ -43,7 +34,7 @@ def gui(monkeypatch, temporary):
         gui.onIdle()
 
     app = SimpleNamespace(
-        temporaryPath=str(temporary), processEvents=processEvents, layoutManager=lambda: None, applicationName="Slicer"
+        temporaryPath=str(jobFolders), processEvents=processEvents, layoutManager=lambda: None, applicationName="Slicer"
     )
     monkeypatch.setattr(slicer, "app", app, raising=False)
     monkeypatch.setattr(slicer.util, "showStatusMessage", lambda message, duration=0: gui.messages.append(message))
@@ -64,17 +55,17 @@ def names(scene, className) -> list[str]:
     return [node.GetName() for node in slicer.util.getNodesByClass(className, scene)]
 
 
-def test_the_pair_is_made_without_torch_and_leaves_no_file(application, temporary, torchless):
+def test_the_pair_is_made_without_torch_and_leaves_no_file(application, jobFolders, torchless):
     pair = sampleData.makePhantomPair(SPACING)
     assert names(application.scene, "vtkMRMLScalarVolumeNode") == ["Baseline PET", "Follow-up PET"]
     assert names(application.scene, "vtkMRMLSegmentationNode") == ["Baseline segments", "Follow-up segments"]
     assert pair.followUpVolume.GetSpacing() == pytest.approx((SPACING,) * 3)
-    assert list(temporary.iterdir()) == []
+    assert list(jobFolders.iterdir()) == []
     # a file name that leads nowhere would be offered when the scene is saved
     assert all(node.GetStorageNode() is None for node in vars(pair).values())
 
 
-def test_the_same_seed_gives_the_files_of_the_command_line(application, temporary, pair_folder):
+def test_the_same_seed_gives_the_files_of_the_command_line(application, jobFolders, pair_folder):
     """pair_folder was made with seed 3."""
     pair = sampleData.makePhantomPair(SPACING, seed=3)
     for volume, name in ((pair.baselineVolume, "moving"), (pair.followUpVolume, "fixed")):
@@ -143,19 +134,19 @@ def test_the_pair_survives_a_saved_scene(application, quickly, tmp_path):
     assert loaded.GetVoxelValueUnits().GetCodeValue() == "{SUVbw}g/ml"
 
 
-def test_a_failure_is_one_sentence_and_changes_nothing(application, temporary):
+def test_a_failure_is_one_sentence_and_changes_nothing(application, jobFolders):
     with pytest.raises(RegistrationError) as caught:
         sampleData.makePhantomPair(spacingMm=1.0)
     assert str(caught.value) == "The sample pair could not be made: --spacing takes 1.5 to 20 mm, not 1."
     assert names(application.scene, "vtkMRMLScalarVolumeNode") == []
-    assert list(temporary.iterdir()) == []
+    assert list(jobFolders.iterdir()) == []
 
 
-def test_an_interpreter_that_cannot_be_started_is_told(application, temporary, monkeypatch):
+def test_an_interpreter_that_cannot_be_started_is_told(application, jobFolders, monkeypatch):
     monkeypatch.setattr(sampleData, "defaultPythonExecutable", lambda: "/no/such/python")
     with pytest.raises(RegistrationError, match="could not be made"):
         sampleData.makePhantomPair(SPACING)
-    assert list(temporary.iterdir()) == []
+    assert list(jobFolders.iterdir()) == []
 
 
 # The button

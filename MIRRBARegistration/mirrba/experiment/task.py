@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
 from .methods import Method
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+Made = TypeVar("Made")
 
 SCHEMA = 1
 JOB_FILE = "job.json"
@@ -73,18 +75,26 @@ def write_task(task: Task, folder: Path) -> None:
 
 def read_task(folder: Path) -> Task:
     """Raises InputError for a folder without a job of this schema."""
-    path = folder / JOB_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise ValueError("another schema")
-        return Task(
+    return read_job(
+        folder,
+        lambda content: Task(
             Method.from_json(content["method"]),
             Path(content["fixed"]),
             Path(content["moving"]),
             Settings(**content["settings"]),
             {name: Path(file) for name, file in content["files"].items()},
-        )
+        ),
+    )
+
+
+def read_job(folder: Path, made: Callable[[Any], Made]) -> Made:
+    """What `made` makes of FOLDER/job.json. Raises InputError for one that is not of this schema."""
+    path = folder / JOB_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError("another schema")
+        return made(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is no job of this version of mirrba ({error}).") from None
 

@@ -5,18 +5,16 @@ STORE/<method>-training/<key>/result.json, checkpoint.pt, log.txt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError
 from . import process
 from .cohort import Pair
 from .folds import folds
 from .methods import Method
 from .store import Record, Store, training_key_of
-from .task import JOB_FILE, LOG_FILE, SCHEMA, Settings, write_json
+from .task import JOB_FILE, LOG_FILE, SCHEMA, Settings, read_job, write_json
 
 CHECKPOINT_FILE = "checkpoint.pt"
 KEPT = (CHECKPOINT_FILE, LOG_FILE)
@@ -97,16 +95,12 @@ def write_training(training: Training, folder: Path) -> None:
 
 def read_training(folder: Path) -> Training:
     """Raises InputError for a folder without a training of this schema."""
-    path = folder / JOB_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise ValueError("another schema")
-        return Training(
+    return read_job(
+        folder,
+        lambda content: Training(
             Method.from_json(content["method"]),
             tuple(content["names"]),
             tuple((Path(fixed), Path(moving)) for fixed, moving in content["volumes"]),
             Settings(**content["settings"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is no training of this version of mirrba ({error}).") from None
+        ),
+    )
