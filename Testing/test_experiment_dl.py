@@ -271,7 +271,7 @@ def test_a_training_comes_back_from_its_file(pairs, tmp_path):
     write_training(training, tmp_path)
     assert read_training(tmp_path) == training
     (tmp_path / "job.json").write_text("{}")
-    with pytest.raises(InputError, match="is no training"):
+    with pytest.raises(InputError, match="is no job of this version"):
         read_training(tmp_path)
 
 
