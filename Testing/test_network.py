@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from mirrba import fields
 from mirrba.deformable import DeformableConv3d
-from mirrba.network import NOISE, FreeVelocity, Moving, Pyramid
+from mirrba.network import HEAD_START, NOISE, FreeVelocity, Moving, Pyramid
 from mirrba.presets import PRESETS, resolve
 from mirrba.pyramid import level_shapes, levels_of
 
@@ -68,6 +68,31 @@ def test_the_moving_image_is_seen_through_the_start_field():
     start = fields.resize(0.1 * torch.randn(1, 3, 4, 4, 4), SHAPE)
     still = fields.zeros(SHAPE, start.device)
     assert torch.allclose(Moving(levels, start).warp(1, still), fields.warp(levels[1], start), atol=1e-5)
+
+
+def rubbish_in_free_memory():
+    """What the allocator hands out next holds NaN, as long as nobody writes to it."""
+    for count in (2_000, 21_168, 42_336, 200_000):
+        torch.full((count,), float("nan"))
+
+
+@pytest.mark.parametrize("slices", [2, 4, 6, 8])
+def test_a_gradient_in_bfloat16_is_that_of_float32_on_the_smallest_grids(slices):
+    images = [torch.rand(1, 1, slices, 4, 6, generator=torch.Generator().manual_seed(1)) for _ in range(2)]
+
+    def gradients(mixed: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = Pyramid(resolve("mirrba", depth=1), mixed).to(memory_format=torch.channels_last_3d)
+        rubbish_in_free_memory()
+        velocity = model.step(0, None, Moving([images[0]]), images[1]).velocity
+        (velocity / HEAD_START).square().mean().backward()
+        return [parameter.grad.flatten() for parameter in model.parameters()]
+
+    expected = gradients(mixed=False)
+    for _ in range(10):
+        for found, true in zip(gradients(mixed=True), expected, strict=True):
+            assert F.cosine_similarity(found, true, dim=0) > 0.99
+            assert found.norm() == pytest.approx(true.norm().item(), rel=0.05)
 
 
 def test_without_residual_connections_the_blocks_forget_their_input():

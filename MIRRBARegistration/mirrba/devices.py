@@ -68,6 +68,15 @@ def supports_bfloat16(device: torch.device) -> bool:
     return True
 
 
+def bfloat16_is_sound(slices: int) -> bool:
+    """Whether a network may run in bfloat16 whose coarsest layer has so many slices.
+
+    On a CPU, oneDNN's gradient for the weights of a 3×3×3 convolution over two slices reads memory that was never
+    written (torch 2.13): random numbers, now and then not finite. So small a layer costs nothing in float32.
+    """
+    return slices > 2
+
+
 def peak_memory_mb(device: torch.device) -> float | None:
     """The most memory this process has held: the device's own for CUDA, else the process's resident set."""
     if device.type == "cuda":

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from . import fields
 from .deformable import DeformableConv3d
+from .devices import bfloat16_is_sound
 from .fields import Shape
 from .presets import Config
 
@@ -145,7 +146,8 @@ class Pyramid(nn.Module):
             parts = [base]
         inputs = torch.cat([warped, *([fixed] if self.pair else []), *parts], dim=1)
         inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(fixed.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+        mixed = self.mixed and bfloat16_is_sound(shape[0] // 2)  # "down" halves them
+        with torch.autocast(fixed.device.type, dtype=torch.bfloat16, enabled=mixed):
             added, embedding = self.levels[level](inputs, None if below is None else below.embedding)
         return State(base + added.float().contiguous(), embedding)
 

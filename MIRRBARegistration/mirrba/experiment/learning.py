@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import fields, losses, optimize
+from ..devices import bfloat16_is_sound
 from ..errors import InputError, MirrbaError
 from ..geometry import Geometry
 from ..images import Prepared, body_box, working_grid, working_pair
@@ -121,7 +122,8 @@ class VoxelMorph(Network):
     def _velocity(self, example: Example) -> Tensor:
         """Unit coordinates, on half the resolution."""
         images = torch.cat([example.moving, example.fixed], dim=1).contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+        mixed = self.mixed and bfloat16_is_sound(images.shape[2] // self.multiple)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
             flow = self.unet(images)
         depth, height, width = fields.shape_of(flow)
         return fields.resize(fields.from_voxels(flow.float().contiguous()), (depth // 2, height // 2, width // 2))

@@ -75,7 +75,7 @@ def surroundings(method: Method, settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "versions": versions(method),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
     }
 
 
@@ -123,7 +123,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
