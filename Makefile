@@ -2,6 +2,9 @@
 # make test   every test, style and types
 # make slow   the tests that take minutes each
 # make soak   twenty registrations in one process: does its memory grow?
+# make study  the study of docs/results.md, two hours and more; results in build/study
+# make benchmarks  the figures of docs/performance.md, more than an hour with nothing else running
+# make gpu    the same on a machine with an NVIDIA GPU
 # make screenshots   the pictures of the panel in docs/images
 # make clean
 
@@ -13,7 +16,7 @@ READY := .venv/ready
 unexport PYTHONPATH
 unexport PYTHONHOME
 
-.PHONY: demo test slow soak lint screenshots clean
+.PHONY: demo test slow soak study benchmarks gpu lint screenshots clean
 
 demo: $(READY)
 	$(BIN)/python Testing/demo.py -o build/demo
@@ -29,6 +32,38 @@ screenshots: $(READY)
 
 soak: $(READY)
 	$(BIN)/python Testing/soak.py -o build/soak.json
+
+# Two methods that docs/results.md tells of are left out: they take too long on two cores.
+STUDIED = identity,syn,syncc,elastix,elastix-level-1,elastix-level-2,elastix-level-3,greedy,convexadam,dl-voxelmorph,$\
+	dl-lapirn,mirrba,mirrba-depth-1,mirrba-depth-2,mirrba-depth-4,mirrba-level-1,mirrba-level-2,mirrba-max,mirrba-up,$\
+	mirrba-wo-rb,mirrba-wo-regu,mirrba-wo-archi,mirrba-depth-4-max-up,combined,combined-greedy,default,fast
+
+study: build/study/cohort/pairs.tsv .venv/peers
+	$(BIN)/mirrba experiment build/study/cohort -o build/study --methods $(STUDIED) --set spacing=16 --device cpu \
+	    --threads 1 --workers 2
+
+build/study/cohort/pairs.tsv: | $(READY)
+	$(BIN)/mirrba phantom --pairs 8 --spacing 8 --seed 300 -o build/study/cohort
+
+benchmarks: .venv/peers
+	$(BIN)/python benchmarks/lncc.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/operations.py
+	$(BIN)/python benchmarks/cost.py
+	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy,syn,convexadam -o build/benchmark
+	$(BIN)/mirrba benchmark --pairs 2 --seed 600 -o build/benchmark-slow
+
+gpu: $(READY)
+	$(BIN)/python -m pytest Testing/test_cuda.py
+	$(BIN)/python benchmarks/lncc.py --device cuda --side 200
+	$(BIN)/python benchmarks/operations.py --device cuda --side 160
+	$(BIN)/python benchmarks/cost.py --device cuda --sides 64,96,128,160,200 --iterations 20
+	$(BIN)/mirrba benchmark --pairs 3 --spacing 4 --methods identity,default,fast,mirrba --device cuda -o build/benchmark-gpu
+
+# All peers: itk-elastix is 1.6 GB, which no test needs.
+.venv/peers: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[baselines]"
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,0 +1,48 @@
+"""A GPU finds what the CPU finds. Runs where there is one (`make gpu`)."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from mirrba import losses, register
+from mirrba.images import Prepared
+from mirrba.presets import resolve
+
+if not torch.cuda.is_available():
+    pytest.skip("this machine has no CUDA device", allow_module_level=True)
+
+
+@pytest.mark.parametrize("window", [3, 7, 9])
+def test_lncc_and_its_gradient_are_those_of_the_cpu(window):
+    generator = torch.Generator().manual_seed(0)
+    fixed, warped = (torch.rand(1, 1, 33, 20, 41, generator=generator) for _ in range(2))
+    found = {}
+    for device in ("cpu", "cuda"):
+        point = warped.to(device).requires_grad_(True)
+        value = losses.LocalNCC(fixed.to(device), window)(point)
+        (gradient,) = torch.autograd.grad(value, point)
+        found[device] = value.item(), gradient.cpu()
+    assert found["cuda"][0] == pytest.approx(found["cpu"][0], abs=1e-5)
+    assert (found["cuda"][1] - found["cpu"][1]).abs().max() < 1e-3 * found["cpu"][1].abs().max()
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "voxels"),
+    [
+        ("fast", {"spacing": 12}, 0.2),
+        # bfloat16 on the GPU, and another order of summation: the same place, not the same digits
+        ("mirrba", {"spacing": 16, "iterations": (60, 40, 20)}, 0.5),
+    ],
+)
+def test_a_registration_ends_where_that_of_the_cpu_ends(pair_folder, preset, changes, voxels):
+    fixed, moving = (sitk.ReadImage(str(pair_folder / f"{name}.nii.gz")) for name in ("fixed", "moving"))
+    body = sitk.GetArrayFromImage(Prepared.of(sitk.Cast(fixed, sitk.sitkFloat32), "fixed").body) > 0
+    points = [
+        fixed.TransformIndexToPhysicalPoint([int(n) for n in index[::-1]])
+        for index in np.random.default_rng(0).permutation(np.argwhere(body))[:300]
+    ]
+    ends = []
+    for device in ("cpu", "cuda"):
+        found = register(fixed, moving, resolve(preset, device=device, init="affine", **changes)).transform
+        ends.append(np.array([found.TransformPoint(point) for point in points]))
+    assert np.linalg.norm(ends[0] - ends[1], axis=1).mean() < voxels * changes["spacing"]

@@ -1,0 +1,185 @@
+"""What an iteration costs: seconds and memory against voxels, for every level.
+
+python benchmarks/cost.py [--device cuda] [--sides 48,64,96,128] [--presets mirrba,mirrba-depth-4-max-up,fast]
+
+Each size and preset in a process of its own, so that its peak memory is its own; noise for images, because the time
+does not depend on what they show. All levels learn from the first iteration on, as in nine tenths of a run.
+`schedule_s` is what the paper's schedule (1000 iterations on each lower level, 2000 on the finest) takes at these
+seconds per iteration. A size for which there is no memory is a row, too. Fits seconds = a · voxels^b and draws
+benchmarks/results/cost-DEVICE.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import torch
+from mirrba import devices, direct, fields, optimize, schedule
+from mirrba.errors import is_out_of_memory
+from mirrba.finished import FinishedStages
+from mirrba.presets import resolve
+from mirrba.progress import Progress
+
+
+class Timed(Progress):
+    """Tells how long each stage took, the device's queue included."""
+
+    seconds: dict[str, float]
+
+    def begin(self, name: str) -> None:
+        wait()
+        self.seconds = getattr(self, "seconds", {})
+        self._since = (name, time.perf_counter())
+        super().begin(name)
+
+    def finish(self) -> list[float]:
+        wait()
+        if self._stage is not None:
+            self.seconds[self._since[0]] = time.perf_counter() - self._since[1]
+        return super().finish()
+
+
+def wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def measure(preset: str, side: int, device: str, count: int, recompute: bool) -> dict[str, Any]:
+    """One size and preset, in this process."""
+    where = torch.device(device)
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(1, 1, side, side, side, generator=generator).to(where) for _ in range(2)]
+    before = devices.peak_memory_mb(where) or 0.0
+    run(preset, 1, images, recompute)  # warms up
+    each = {stage: round(took / count, 5) for stage, took in run(preset, count, images, recompute).items()}
+    return {
+        "seconds_per_iteration": each,
+        "peak_mb": round(devices.peak_memory_mb(where) or 0),
+        "peak_before_mb": round(before),
+    }
+
+
+def run(preset: str, count: int, images: list[torch.Tensor], recompute: bool) -> dict[str, float]:
+    """Seconds of every level, with as many iterations on each."""
+    fixed, moving = images
+    weight, shape = torch.ones_like(fixed), fields.shape_of(fixed)
+    config = resolve(preset, init="none", freeze=0.0)
+    if config.start:
+        counts = (count,) * len(config.start)
+        progress = Timed(direct.stages("start", counts, shape))
+        still = fields.zeros(shape, fixed.device)
+        direct.descend("start", fixed, moving, weight, counts, progress, FinishedStages(), still)
+    else:
+        counts = (count,) * config.depth
+        progress = Timed(optimize.stages(config, counts, shape))
+        mixed = devices.prefers_bfloat16(fixed.device)
+        optimize.optimize(
+            fixed, moving, weight, config, counts, progress, FinishedStages(), mixed=mixed, recompute=recompute
+        )
+    progress.finish()
+    return progress.seconds
+
+
+def in_own_process(preset: str, side: int, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", preset, "--sides", str(side), "--device", options.device]
+    command += ["--iterations", str(options.iterations), *(["--recompute"] if options.recompute else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        found = json.loads(done.stdout.splitlines()[-1])
+    else:
+        found = {"failed": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
+    row = {"preset": preset, "side": side, "voxels": side**3, "recompute": options.recompute, **found}
+    if "seconds_per_iteration" in row and optimize.levels_run(resolve(preset)):
+        row["schedule_s"] = paper_schedule(list(row["seconds_per_iteration"].values()))
+    return row
+
+
+def paper_schedule(seconds: list[float]) -> float:
+    """Seconds of the paper's iterations, from those of one iteration of each level."""
+    counts = [schedule.PAPER_ITERATIONS] * (len(seconds) - 1) + [schedule.PAPER_FINEST]
+    return round(sum(n * s for n, s in zip(counts, seconds, strict=True)), 1)
+
+
+def fitted(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """seconds of the finest level = a · voxels^b, and MiB per million voxels, by least squares; per preset."""
+    import numpy as np
+
+    fits = {}
+    for preset in dict.fromkeys(row["preset"] for row in rows):
+        known = [row for row in rows if row["preset"] == preset and "peak_mb" in row]
+        if len(known) < 2:
+            continue
+        voxels = np.array([row["voxels"] for row in known], float)
+        finest = np.array([list(row["seconds_per_iteration"].values())[-1] for row in known])
+        peak = np.array([row["peak_mb"] for row in known], float)
+        power, log_a = np.polyfit(np.log(voxels), np.log(finest), 1)
+        slope, base = np.polyfit(voxels / 1e6, peak, 1)
+        fits[preset] = {
+            "power": round(float(power), 2),
+            "seconds_at_1e6_voxels": round(math.exp(float(log_a) + float(power) * math.log(1e6)), 3),
+            "mb_per_1e6_voxels": round(float(slope)),
+            "mb_at_0": round(float(base)),
+        }
+    return fits
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, (time_axes, memory_axes) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for preset in dict.fromkeys(row["preset"] for row in rows):
+        known = [row for row in rows if row["preset"] == preset and "peak_mb" in row]
+        voxels = [row["voxels"] / 1e6 for row in known]
+        time_axes.plot(voxels, [list(r["seconds_per_iteration"].values())[-1] for r in known], "o-", label=preset)
+        memory_axes.plot(voxels, [row["peak_mb"] / 1024 for row in known], "o-", label=preset)
+    time_axes.set(xscale="log", yscale="log", xlabel="voxels, millions", ylabel="s per iteration, finest level")
+    memory_axes.set(xlabel="voxels, millions", ylabel="peak memory, GiB", ylim=(0, None))
+    time_axes.legend()
+    figure.savefig(path, dpi=110)
+    print(f"-> {path}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sides", default="32,48,64,96")
+    parser.add_argument("--presets", default="mirrba,mirrba-depth-4-max-up,fast")
+    parser.add_argument("--iterations", type=int, default=3, help="timed, of each level, after one that warms up")
+    parser.add_argument("--recompute", action="store_true", help="activations computed twice instead of kept")
+    parser.add_argument("--name", default="cost", help="of the files in benchmarks/results")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sides = [int(side) for side in options.sides.split(",")]
+    if options.one:
+        try:
+            print(json.dumps(measure(options.one, sides[0], options.device, options.iterations, options.recompute)))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            print("out of memory", file=sys.stderr)
+            return 4
+        return 0
+    rows = []
+    for preset in options.presets.split(","):
+        for side in sides:
+            rows.append(in_own_process(preset, side, options))
+            print(rows[-1], flush=True)
+    name = f"{options.name}-{options.device.split(':')[0]}"
+    machine.save(name, {"machine": machine.described(options.device), "rows": rows, "fits": fitted(rows)})
+    draw(rows, Path(__file__).parent / "results" / f"{name}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Where and from what a benchmark's figures come: every file in benchmarks/results says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from mirrba.experiment.run_method import cpu_name
+from mirrba.job import versions
+
+
+def described(device: str = "cpu") -> dict[str, Any]:
+    import torch
+
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return {
+        "commit": commit or "unknown",
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "platform": platform.platform(),
+        "versions": versions(),
+    }
+
+
+def save(name: str, content: dict[str, Any]) -> None:
+    """benchmarks/results/NAME.json."""
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"-> {path}")
