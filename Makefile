@@ -51,7 +51,7 @@ benchmarks: .venv/peers
 	$(BIN)/python benchmarks/operations.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy,syn,convexadam -o build/benchmark
-	$(BIN)/mirrba benchmark --pairs 2 --seed 600 -o build/benchmark-slow
+	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast,greedy,syn -o build/benchmark-4mm
 
 gpu: $(READY)
 	$(BIN)/python -m pytest Testing/test_cuda.py

@@ -43,23 +43,22 @@ def stages(part: str, iterations: Sequence[int], shape: fields.Shape) -> list[St
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of `[1, c, z, y, x]`, σ in voxels; at the border the kernel is renormalised."""
+    """Gaussian smoothing of `[1, c, z, y, x]`, σ in voxels; at the border the kernel is renormalised. No gradient."""
     radius = max(1, math.ceil(3 * sigma))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=field.device) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    kernel = [math.exp(-0.5 * (shift / sigma) ** 2) for shift in range(radius + 1)]  # numbers: a GPU is not waited for
     for axis in (2, 3, 4):
-        total = kernel[radius] * field
-        mass = torch.full((field.shape[axis],), float(kernel[radius]), device=field.device)
         size = field.shape[axis]
+        total = kernel[0] * field
+        mass = torch.full((size,), kernel[0], device=field.device)
         for shift in range(1, min(radius, size - 1) + 1):
-            share = kernel[radius + shift]
-            total.narrow(axis, shift, size - shift).add_(share * field.narrow(axis, 0, size - shift))
-            total.narrow(axis, 0, size - shift).add_(share * field.narrow(axis, shift, size - shift))
+            rest, share = size - shift, kernel[shift]
+            total.narrow(axis, shift, rest).add_(field.narrow(axis, 0, rest), alpha=share)
+            total.narrow(axis, 0, rest).add_(field.narrow(axis, shift, rest), alpha=share)
             mass[shift:] += share
-            mass[: size - shift] += share
+            mass[:rest] += share
         view = [1] * field.dim()
         view[axis] = size
-        field = total / mass.view(view)
+        field = total.div_(mass.view(view))
     return field
 
 
