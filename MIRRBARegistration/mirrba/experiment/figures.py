@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from .. import overlay
 from ..geometry import Geometry
@@ -55,6 +56,7 @@ OF_LESIONS = ("mirrba-depth-4-max-up", "combined", "combined-greedy", "mirrba") 
 PATIENTS = 2
 STABLE = (0.75, 1.25)  # follow-up over baseline volume within which a lesion is stable; the paper gives no numbers
 MARGIN = 15.0  # mm around a lesion
+MARKERS = "o^sDvP"  # one for every ten colours
 GREEN, PINK = np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 1.0])
 
 
@@ -270,21 +272,25 @@ def _accuracy_against(board: Scoreboard, costs: Mapping[str, Mapping[str, float]
     shown = [m for m in board.methods if (board.summary(m, "minutes").mean or 0) > 0]
     if not shown:
         return None
-    figure = _figure(12, 4.5 * len(costs))
+    figure = _figure(12, 4 * len(costs))
+    lines: dict[str, Line2D] = {}
     for row, (label, cost) in zip(
         figure.subplots(len(costs), len(ACCURACY), squeeze=False), costs.items(), strict=True
     ):
         for axis, metric in zip(row, (METRICS[name] for name in ACCURACY), strict=True):
-            for method in shown:
+            for number, method in enumerate(shown):
                 x, y = cost.get(method), board.summary(method, metric.name).mean
                 if x is not None and y is not None:
-                    axis.plot(x, y, "o", markersize=4)
-                    axis.annotate(board.titles[method], (x, y), (3, 2), textcoords="offset points", fontsize=5)
+                    (lines[method],) = axis.plot(
+                        x, y, MARKERS[number // 10 % len(MARKERS)], color=f"C{number % 10}", markersize=5
+                    )
             axis.set_xscale("log")
-            axis.margins(x=0.25)  # room for the names
             axis.set_xlabel(label, fontsize=8)
             axis.set_title(metric.title + (f", {metric.unit}" if metric.unit else ""), fontsize=8)
             axis.tick_params(labelsize=7)
+    figure.legend(
+        list(lines.values()), [board.titles[method] for method in lines], loc="outside right upper", fontsize=7
+    )
     return figure
 
 
