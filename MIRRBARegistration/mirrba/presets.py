@@ -73,13 +73,13 @@ PRESETS: dict[str, Preset] = dict(
     [
         _ours(
             "default",
-            "Affine, then the paper's best network on its coarser levels, then the finest detail without it.",
+            "Affine, then the paper's best network on its coarse levels, then the detail without it.",
             139,
             depth=4,
             down="max",
             up="linear",
-            stop_level=3,
-            finish=(30, 50),
+            stop_level=2,
+            finish=(60, 60, 50),
         ),
         _ours(
             "fast",

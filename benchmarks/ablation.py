@@ -1,0 +1,107 @@
+"""What each idea of our presets brings: one taken away at a time.   python benchmarks/ablation.py -o FOLDER
+
+On made pairs that were not used for choosing. Means over the pairs; the variants of a pair run one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import machine
+import SimpleITK as sitk
+from mirrba import direct, images
+from mirrba.experiment.cohort import Pair, read_cohort
+from mirrba.experiment.displacement import sampled
+from mirrba.experiment.scores import score
+from mirrba.geometry import Geometry
+from mirrba.images import read_volume
+from mirrba.phantom import write_pairs
+from mirrba.presets import resolve
+from mirrba.registration import register
+
+SHOWN = ("dice_organs", "dice_lesions", "detection_rate", "disappearing_rate", "tre_mm", "tre_body_mm", "sd_jacobian")
+
+
+def linear(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int) -> images.Floats:
+    """In place of images._resampled: no cubic splines."""
+    plain = sitk.sitkLinear if interpolator == sitk.sitkBSpline else interpolator
+    return resampled(image, grid, transform, plain)
+
+
+resampled = images._resampled
+
+# name: (preset, settings, what is put in place of a module's own)
+VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
+    "fast": ("fast", {}, {}),
+    "fast, no affine start": ("fast", {"init": "none"}, {}),
+    "fast, finest level only": ("fast", {"start": (0, 0, 250)}, {}),
+    "fast, no finest level": ("fast", {"start": (100, 150, 0)}, {}),
+    "fast, window 5": ("fast", {}, {(direct, "WINDOW"): 5}),
+    "fast, window 9": ("fast", {}, {(direct, "WINDOW"): 9}),
+    "fast, finest level as smooth as the others": (
+        "fast",
+        {},
+        {(direct, "FINEST_UPDATE_SIGMA"): direct.UPDATE_SIGMA, (direct, "FINEST_FIELD_SIGMA"): direct.FIELD_SIGMA},
+    ),
+    "fast, linear sampling": ("fast", {}, {(images, "_resampled"): linear}),
+    "default": ("default", {}, {}),
+    "default, network on three levels, finish on two": ("default", {"stop_level": 3, "finish": (30, 50)}, {}),
+    "default, no finish": ("default", {"finish": ()}, {}),
+    "default, no network": ("default", {"stop_level": 0}, {}),
+    "default, no affine start": ("default", {"init": "none"}, {}),
+    "default after the start of fast": ("default", {"start": (100, 100, 50)}, {}),
+}
+
+
+@contextmanager
+def instead(replaced: Mapping[tuple[Any, str], Any]) -> Iterator[None]:
+    before = {(module, name): getattr(module, name) for module, name in replaced}
+    for (module, name), value in replaced.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name), value in before.items():
+            setattr(module, name, value)
+
+
+def scores_of(pair: Pair, variant: str) -> dict[str, Any]:
+    preset, settings, replaced = VARIANTS[variant]
+    fixed, moving = read_volume(pair.fixed), read_volume(pair.moving)
+    with instead(replaced):
+        found = register(fixed, moving, resolve(preset, device="cpu", **settings))
+    scores = score(pair, sampled(found.transform, Geometry.from_image(fixed)))
+    return {**{name: scores[name] for name in SHOWN}, "seconds": found.provenance["seconds"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the pairs are made here")
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--spacing", type=float, default=8.0)
+    parser.add_argument("--seed", type=int, default=700)
+    parser.add_argument("--variants", default=";".join(VARIANTS), help="separated by semicolons")
+    options = parser.parse_args()
+    if not (options.output / "pairs.tsv").is_file():
+        write_pairs(options.output, options.pairs, options.spacing, options.seed)
+    rows = []
+    for pair in read_cohort(options.output).pairs:
+        for variant in options.variants.split(";"):
+            rows.append({"pair": pair.name, "variant": variant, **scores_of(pair, variant)})
+            print(rows[-1], flush=True)
+    means = {}
+    for variant in options.variants.split(";"):
+        own = [row for row in rows if row["variant"] == variant]
+        known = {name: [row[name] for row in own if row[name] is not None] for name in (*SHOWN, "seconds")}
+        means[variant] = {name: round(statistics.mean(values), 4) for name, values in known.items() if values}
+    asked = {name: getattr(options, name) for name in ("pairs", "spacing", "seed")}
+    machine.save("ablation", {"machine": machine.described(), **asked, "means": means, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
