@@ -1,4 +1,4 @@
-"""The numbers of the paper, to be read beside ours: Fourcade et al. 2022, Medical Image Analysis, Tables 1 and 2.
+"""The numbers of the paper, to be read beside ours: Fourcade et al. 2022, Tables 1 and 2.
 
 110 pairs of breast cancer patients in two centres, which are not public. Rates in %, time in minutes. Where the paper
 trains (DL), `minutes` is inference and `training_minutes` the training. It prints a standard deviation for Dice and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SOURCE = "Fourcade et al. 2022, Medical Image Analysis, Tables 1 and 2"
+SOURCE = "Fourcade et al. 2022, doi:10.1088/1361-6560/ac7e17, Tables 1 and 2 of the authors' manuscript"
 
 
 @dataclass(frozen=True)
