@@ -22,6 +22,7 @@ from mirrba.experiment.methods import METHODS, find
 from mirrba.experiment.store import Store, key_of
 from mirrba.experiment.task import Settings, Task
 from mirrba.metrics import evaluate
+from mirrba.presets import PRESETS, resolve
 from mirrba.segments import read_segmentation
 
 ONE = Settings(threads=1)
@@ -142,6 +143,14 @@ def test_the_key_is_the_content_and_the_settings_that_matter(pair, store, tmp_pa
     assert len({key, *others}) == len(others) + 1
     file.write_bytes(b"other weights")
     assert key_of(pair, greedy, ONE, {"checkpoint": file}) != others[-1]
+
+
+def test_the_key_changes_with_what_a_preset_stands_for(pair, monkeypatch):
+    before = {name: key_of(pair, find(name), ONE) for name in ("default", "fast")}
+    other = dataclasses.replace(PRESETS["default"], config=resolve("default", finish=(30, 50)))
+    monkeypatch.setitem(PRESETS, "default", other)
+    assert key_of(pair, find("default"), ONE) != before["default"]
+    assert key_of(pair, find("fast"), ONE) == before["fast"]
 
 
 def test_the_key_of_combined_changes_with_its_start(pair):

@@ -51,6 +51,10 @@ class Method:
         start = content["start"]
         return Method(**{**content, "start": None if start is None else Method.from_json(start)})
 
+    def settings(self) -> dict[str, Any]:
+        """`config`, and for MIRRBA all that its preset stands for: a preset that changes is another method."""
+        return asdict(resolve(**self.config)) if self.backend == "mirrba" else dict(self.config)
+
     def changed(self, **changes: Any) -> Method:
         """The same method with other settings. Raises InputError for an unknown one."""
         config = {**self.config, **changes}

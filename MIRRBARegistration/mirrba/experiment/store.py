@@ -172,7 +172,7 @@ def training_key_of(volumes: Sequence[tuple[Path, Path]], method: Method, settin
 
 def _of_method(method: Method, settings: Settings) -> dict[str, Any]:
     return {
-        "method": [method.name, method.backend, method.config, method.revision, method.version()],
+        "method": [method.name, method.backend, method.settings(), method.revision, method.version()],
         "settings": [settings.threads, settings.seed, settings.device],
     }
 
