@@ -233,11 +233,17 @@ linux_only = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 
 @linux_only
 def test_a_real_limit_of_the_hosts_memory_makes_the_run_step_down(pair_folder, tmp_path):
-    done = limited(pair_folder, tmp_path / "out", 88)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "out/result.json").read_text())
-    assert result["departures"]
-    assert all(sentence.startswith("Not enough memory on cpu") for sentence in result["departures"])
+    departures: list[str] = []
+    for room in (100, 90, 80, 70):  # between enough and too little, wherever that is on this machine
+        out = tmp_path / f"out-{room}"
+        done = limited(pair_folder, out, room)
+        assert done.returncode in (0, 4), done.stderr
+        if done.returncode == 0:
+            departures = json.loads((out / "result.json").read_text())["departures"]
+        if departures:
+            break
+    assert departures
+    assert all(sentence.startswith("Not enough memory on cpu") for sentence in departures)
 
 
 @linux_only
