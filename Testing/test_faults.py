@@ -254,6 +254,19 @@ def _can_write(folder: Path) -> bool:
     return True
 
 
+def test_a_command_that_is_ended_after_its_reader_has_left_says_so_in_a_sentence(pair_folder, tmp_path):
+    quick = command(pair_folder, tmp_path / "out", "--json")
+    long = [argument.replace("start=3,3", "start=100000,3") for argument in quick]
+    process = subprocess.Popen(long, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process.stdout.readline()
+    process.stdout.close()
+    process.send_signal(signal.SIGTERM)
+    said = process.stderr.read().splitlines()
+    assert process.wait(LONG) in (1, 3)  # the reader was missed, or the signal came first
+    assert not any("Traceback" in line or "BrokenPipe" in line for line in said), said
+    assert not (tmp_path / "out/result.json").exists()
+
+
 def test_an_output_folder_that_is_removed_meanwhile_is_made_again(pair_folder, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(command(pair_folder, out, "--json"), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)

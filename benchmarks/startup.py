@@ -48,7 +48,7 @@ def until_first_iteration(pair: Path, out: Path, preset: str) -> dict[str, float
     ]
     found: dict[str, float] = {}
     started = time.perf_counter()
-    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
             event = json.loads(line)

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return MirrbaError.exit_code
     except BaseException as error:
         if isinstance(error, SystemExit):
@@ -54,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = explained(error)
         _tell_error(known, options)
         return known.exit_code
+
+
+def _let_go_of_stdout() -> None:
+    """What is still in its buffer goes nowhere, instead of to a reader that is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_closed_streams() -> None:
@@ -76,7 +81,10 @@ def _tell_error(error: MirrbaError, options: argparse.Namespace, follow_up: str 
     """One sentence on stderr, an event with --json; `follow_up` says which of several it belongs to."""
     if getattr(options, "json", False):
         event = {"event": "error", "kind": error.kind, "message": str(error)}
-        print(json.dumps(event if follow_up is None else {**event, "fixed": follow_up}), flush=True)
+        try:
+            print(json.dumps(event if follow_up is None else {**event, "fixed": follow_up}), flush=True)
+        except BrokenPipeError:
+            _let_go_of_stdout()
     named = follow_up is None or follow_up in str(error)
     print(f"mirrba: {error}" if named else f"mirrba: {follow_up}: {error}", file=sys.stderr)
 
