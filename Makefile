@@ -45,13 +45,15 @@ study: build/study/cohort/pairs.tsv .venv/peers
 build/study/cohort/pairs.tsv: | $(READY)
 	$(BIN)/mirrba phantom --pairs 8 --spacing 8 --seed 300 -o build/study/cohort
 
-benchmarks: .venv/peers
-	$(BIN)/python benchmarks/lncc.py
+benchmarks: $(READY)
+	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy -o build/benchmark-6mm
+	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast,syn -o build/benchmark-4mm
+	$(BIN)/python benchmarks/lncc.py --windows 5,7,9 --repeats 1
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/operations.py
 	$(BIN)/python benchmarks/cost.py
-	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy,syn,convexadam -o build/benchmark
-	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast,greedy,syn -o build/benchmark-4mm
+	$(BIN)/python benchmarks/known_deformations.py
+	$(BIN)/python benchmarks/ablation.py -o build/ablation --pairs 3
 
 gpu: $(READY)
 	$(BIN)/python -m pytest Testing/test_cuda.py

@@ -58,7 +58,7 @@ class Preset:
     sentence: str
     config: Config
     cpu_seconds: int | None = None
-    """Measured on two CPU cores, a whole-body pair at 6 mm (docs/results.md); None: not measured."""
+    """Measured on two CPU cores, a whole-body pair at 6 mm (docs/performance.md); None: not measured."""
 
 
 def _paper(name: str, sentence: str, **changes: Any) -> tuple[str, Preset]:
@@ -74,7 +74,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then the paper's best network on its coarse levels, then the detail without it.",
-            139,
+            31,
             depth=4,
             down="max",
             up="linear",
@@ -84,7 +84,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "fast",
             "Affine, then multi-scale descent without a network: several times faster, for a first look.",
-            21,
+            11,
             start=(100, 100, 50),
             stop_level=0,
         ),
