@@ -2,7 +2,7 @@
 # make test   every test, style and types
 # make slow   the tests that take minutes each
 # make soak   twenty registrations in one process: does its memory grow?
-# make study  the study of docs/results.md, two hours and more; results in build/study
+# make study  the study of docs/results.md, about three hours; results in build/study
 # make benchmarks  the figures of docs/performance.md, more than an hour with nothing else running
 # make gpu    the same on a machine with an NVIDIA GPU
 # make screenshots   the pictures of the panel in docs/images

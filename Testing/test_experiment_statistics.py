@@ -39,6 +39,15 @@ def test_wilcoxon_where_the_differences_are_not_normal():
     assert found.test == "Wilcoxon"
 
 
+def test_rounding_errors_break_no_tie_and_make_no_difference_of_none():
+    differences = [0.0, 1 / 3, -1 / 3, 2 / 3, 0.0, 20.0, 1 / 3, 2 / 3]
+    first = [0.1 * k + d for k, d in enumerate(differences)]
+    second = [0.1 * k for k in range(len(differences))]
+    rounded = np.subtract(first, second)
+    assert np.count_nonzero(rounded) != np.count_nonzero(differences) or len(set(rounded)) != len(set(differences))
+    assert compare(first, second).wilcoxon_p == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-9)
+
+
 def test_pairs_without_a_score_are_left_out_and_counted():
     first, second = [1.0, 3.0, None, 4.0, 9.0, NAN], [0.5, 1.0, 2.0, 3.5, None, 1.0]
     found = compare(first, second)

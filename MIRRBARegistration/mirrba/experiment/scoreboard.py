@@ -132,7 +132,7 @@ def write_csv(board: Scoreboard, path: Path) -> None:
 
 def _row(record: Record) -> dict[str, Any]:
     known = {name: metric.value(record) if record.done else None for name, metric in METRICS.items()}
-    scores = {name: None if value is None else f"{value:.6g}" for name, value in known.items()}
+    scores = {name: None if value is None else f"{value:.12g}" for name, value in known.items()}
     info = {name: getattr(record, name) for name in ("pair", "centre", "method", "title", "status", "key", "message")}
     made = {name: record.info.get(name) for name in ("train_seconds", "peak_memory_mb")}
     return {**info, **scores, **made}

@@ -78,6 +78,7 @@ def compare(first: Values, second: Values) -> Comparison:
 def _tested(differences: npt.NDArray[np.float64], mean: float) -> Comparison:
     from scipy import stats
 
+    differences = differences.round(9)  # equal differences, and none, must tie: rounding errors are no ranks
     normality = float(stats.shapiro(differences).pvalue)
     t = float(stats.ttest_1samp(differences, 0.0).pvalue)
     wilcoxon = float(stats.wilcoxon(differences).pvalue) if normality < SIGNIFICANT else None
