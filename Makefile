@@ -3,7 +3,7 @@
 # make slow   the tests that take minutes each
 # make soak   twenty registrations in one process: does its memory grow?
 # make study  the study of docs/results.md, about three hours; results in build/study
-# make benchmarks  the figures of docs/performance.md, more than an hour with nothing else running
+# make benchmarks  the figures of docs/performance.md; let nothing else run
 # make gpu    the same on a machine with an NVIDIA GPU
 # make screenshots   the pictures of the panel in docs/images
 # make clean
@@ -47,13 +47,15 @@ build/study/cohort/pairs.tsv: | $(READY)
 
 benchmarks: $(READY)
 	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy -o build/benchmark-6mm
-	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast,syn -o build/benchmark-4mm
+	for kind in json md png; do cp build/benchmark-6mm/benchmark.$$kind benchmarks/results/benchmark-6mm.$$kind; done
+	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast -o build/benchmark-4mm
+	cp build/benchmark-4mm/benchmark.json benchmarks/results/benchmark-4mm.json
 	$(BIN)/python benchmarks/lncc.py --windows 5,7,9 --repeats 1
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/operations.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/known_deformations.py
-	$(BIN)/python benchmarks/ablation.py -o build/ablation --pairs 3
+	$(BIN)/python benchmarks/ablation.py -o build/ablation
 
 gpu: $(READY)
 	$(BIN)/python -m pytest Testing/test_cuda.py

@@ -17,6 +17,7 @@ import math
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,40 +27,38 @@ from mirrba import devices, direct, fields, optimize, schedule
 from mirrba.errors import is_out_of_memory
 from mirrba.finished import FinishedStages
 from mirrba.presets import resolve
-from mirrba.progress import Progress
+from mirrba.progress import Progress, Stage
 
 
 class Timed(Progress):
     """Tells how long each stage took, the device's queue included."""
 
-    seconds: dict[str, float]
+    def __init__(self, stages: list[Stage], device: torch.device) -> None:
+        super().__init__(stages)
+        self.device = device
+        self.marks: list[tuple[str, float]] = []
 
     def begin(self, name: str) -> None:
-        wait()
-        self.seconds = getattr(self, "seconds", {})
-        self._since = (name, time.perf_counter())
+        self.mark(name)
         super().begin(name)
 
-    def finish(self) -> list[float]:
-        wait()
-        if self._stage is not None:
-            self.seconds[self._since[0]] = time.perf_counter() - self._since[1]
-        return super().finish()
+    def mark(self, name: str) -> None:
+        machine.wait(self.device)
+        self.marks.append((name, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        self.mark("the end")
+        return {name: after - before for (name, before), (_, after) in pairwise(self.marks)}
 
 
-def wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def measure(preset: str, side: int, device: str, count: int, recompute: bool) -> dict[str, Any]:
+def measure(preset: str, side: int, device: str, count: int) -> dict[str, Any]:
     """One size and preset, in this process."""
     where = torch.device(device)
     generator = torch.Generator().manual_seed(0)
     images = [torch.rand(1, 1, side, side, side, generator=generator).to(where) for _ in range(2)]
     before = devices.peak_memory_mb(where) or 0.0
-    run(preset, 1, images, recompute)  # warms up
-    each = {stage: round(took / count, 5) for stage, took in run(preset, count, images, recompute).items()}
+    run(preset, 1, images)  # warms up
+    each = {stage: round(took / count, 5) for stage, took in run(preset, count, images).items()}
     return {
         "seconds_per_iteration": each,
         "peak_mb": round(devices.peak_memory_mb(where) or 0),
@@ -67,36 +66,33 @@ def measure(preset: str, side: int, device: str, count: int, recompute: bool) ->
     }
 
 
-def run(preset: str, count: int, images: list[torch.Tensor], recompute: bool) -> dict[str, float]:
+def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]:
     """Seconds of every level, with as many iterations on each."""
     fixed, moving = images
     weight, shape = torch.ones_like(fixed), fields.shape_of(fixed)
     config = resolve(preset, init="none", freeze=0.0)
     if config.start:
         counts = (count,) * len(config.start)
-        progress = Timed(direct.stages("start", counts, shape))
+        progress = Timed(direct.stages("start", counts, shape), fixed.device)
         still = fields.zeros(shape, fixed.device)
         direct.descend("start", fixed, moving, weight, counts, progress, FinishedStages(), still)
     else:
         counts = (count,) * config.depth
-        progress = Timed(optimize.stages(config, counts, shape))
+        progress = Timed(optimize.stages(config, counts, shape), fixed.device)
         mixed = devices.prefers_bfloat16(fixed.device)
-        optimize.optimize(
-            fixed, moving, weight, config, counts, progress, FinishedStages(), mixed=mixed, recompute=recompute
-        )
-    progress.finish()
-    return progress.seconds
+        optimize.optimize(fixed, moving, weight, config, counts, progress, FinishedStages(), mixed=mixed)
+    return progress.seconds()
 
 
 def in_own_process(preset: str, side: int, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", preset, "--sides", str(side), "--device", options.device]
-    command += ["--iterations", str(options.iterations), *(["--recompute"] if options.recompute else [])]
+    command += ["--iterations", str(options.iterations)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         found = json.loads(done.stdout.splitlines()[-1])
     else:
         found = {"failed": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
-    row = {"preset": preset, "side": side, "voxels": side**3, "recompute": options.recompute, **found}
+    row = {"preset": preset, "side": side, "voxels": side**3, **found}
     if "seconds_per_iteration" in row and optimize.levels_run(resolve(preset)):
         row["schedule_s"] = paper_schedule(list(row["seconds_per_iteration"].values()))
     return row
@@ -156,14 +152,12 @@ def main() -> int:
     parser.add_argument("--sides", default="32,48,64,96")
     parser.add_argument("--presets", default="mirrba,mirrba-depth-4-max-up,fast")
     parser.add_argument("--iterations", type=int, default=3, help="timed, of each level, after one that warms up")
-    parser.add_argument("--recompute", action="store_true", help="activations computed twice instead of kept")
-    parser.add_argument("--name", default="cost", help="of the files in benchmarks/results")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sides = [int(side) for side in options.sides.split(",")]
     if options.one:
         try:
-            print(json.dumps(measure(options.one, sides[0], options.device, options.iterations, options.recompute)))
+            print(json.dumps(measure(options.one, sides[0], options.device, options.iterations)))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -175,7 +169,7 @@ def main() -> int:
         for side in sides:
             rows.append(in_own_process(preset, side, options))
             print(rows[-1], flush=True)
-    name = f"{options.name}-{options.device.split(':')[0]}"
+    name = f"cost-{options.device.split(':')[0]}"
     machine.save(name, {"machine": machine.described(options.device), "rows": rows, "fits": fitted(rows)})
     draw(rows, Path(__file__).parent / "results" / f"{name}.png")
     return 0

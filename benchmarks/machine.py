@@ -9,13 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import torch
 from mirrba.experiment.run_method import cpu_name
 from mirrba.job import versions
 
 
 def described(device: str = "cpu") -> dict[str, Any]:
-    import torch
-
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
@@ -28,6 +27,12 @@ def described(device: str = "cpu") -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": versions(),
     }
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def save(name: str, content: dict[str, Any]) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import SimpleITK as sitk
 from mirrba import metrics
 from mirrba.experiment import process
+from mirrba.experiment.cluster import cores
 from mirrba.experiment.displacement import as_transform, read_field
 from mirrba.experiment.methods import find
 from mirrba.experiment.task import Settings, Task
 from mirrba.geometry import Geometry
 from mirrba.images import body_mask, read_volume
 
-METHODS = "identity,default,fast,greedy,syn,convexadam,syncc"
+METHODS = "identity,default,fast,greedy"
 
 
 def a_known_motion(image: sitk.Image) -> sitk.Transform:
@@ -65,12 +66,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pet", type=Path)
     parser.add_argument("--methods", default=METHODS)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     baseline = read_volume(options.pet)
     truth = a_known_motion(baseline)
-    settings = Settings(options.threads, 0, options.device, None)
+    settings = Settings(cores(), 0, options.device, None)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         fixed, moving = Path(name) / "fixed.nii.gz", Path(name) / "moving.nii.gz"
@@ -80,7 +80,7 @@ def main() -> None:
             rows.append(measured(method, fixed, moving, truth, settings))
             print(rows[-1], flush=True)
     grid = {"size": list(baseline.GetSize()), "spacing_mm": [round(s, 3) for s in baseline.GetSpacing()]}
-    machine.save("real-pet", {"machine": machine.described(), "pet": grid, "rows": rows})
+    machine.save("real-pet", {"machine": machine.described(options.device), "pet": grid, "rows": rows})
 
 
 if __name__ == "__main__":

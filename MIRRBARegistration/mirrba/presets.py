@@ -83,7 +83,7 @@ PRESETS: dict[str, Preset] = dict(
         ),
         _ours(
             "fast",
-            "Affine, then multi-scale descent without a network: several times faster, for a first look.",
+            "Affine, then multi-scale descent without a network: the fastest.",
             11,
             start=(100, 100, 50),
             stop_level=0,

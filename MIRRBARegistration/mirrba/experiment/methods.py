@@ -59,7 +59,7 @@ class Method:
         """The same method with other settings. Raises InputError for an unknown one."""
         config = {**self.config, **changes}
         if self.backend == "mirrba":
-            settings = json.loads(json.dumps(asdict(resolve(**config))))
+            settings = json.loads(json.dumps(replace(self, config=config).settings()))
             config = {name: settings[name] for name in config}  # "12" and 12.0 are one setting, hence one key
         elif unknown := set(changes) - set(self.config):
             known = ", ".join(self.config) or "none"
