@@ -19,6 +19,7 @@ from mirrba.progress import Progress
 from torch.profiler import ProfilerActivity, profile
 
 SHOWN = 12
+WINDOWS = (7,)
 
 
 def network(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
@@ -32,9 +33,9 @@ def network(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
 
 def descent(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
     shape = fields.shape_of(fixed)
-    progress = Progress(direct.stages("start", (iterations,), shape))
-    still = fields.zeros(shape, fixed.device)
-    direct.descend("start", fixed, moving, torch.ones_like(fixed), (iterations,), progress, FinishedStages(), still)
+    weight, still = torch.ones_like(fixed), fields.zeros(shape, fixed.device)
+    progress = Progress(direct.stages("start", (iterations,), shape, WINDOWS))
+    direct.descend("start", fixed, moving, weight, (iterations,), WINDOWS, progress, FinishedStages(), still)
 
 
 def by_operation(work: partial[None], on_gpu: bool) -> dict[str, Any]:

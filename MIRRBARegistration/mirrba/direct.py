@@ -1,13 +1,15 @@
 """Gradient descent on the displacement itself, without network, by composed, smoothed steps over several scales.
 
 Before the network it finds the large motion in seconds (the paper's "Combined" with a start of our own); after it, it
-adds the detail of the finest grid, where a network is slow. Smoothing update and field is the regularisation.
+adds the detail of the finest grid, where a network is slow. Smoothing update and field is the regularisation: the field
+most where the fixed image shows nothing but noise, since LNCC pulls as hard there as at the edge of a lesion.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -19,27 +21,31 @@ from .network import Moving
 from .progress import Progress, Stage
 from .pyramid import level_shapes, levels_of
 
-WINDOW = 7
 UPDATE_SIGMA, FIELD_SIGMA = 1.73, 0.7  # voxels
 FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.45  # voxels: lesions are a few of them wide
+PLAIN_SIGMA = 1.0  # voxels: of the field where the fixed image has no contrast
+NOISE = 1e-3  # variance of the normalised intensities that is as likely noise as anatomy
 STEP = 0.5  # voxels, the longest vector of an update
 PATIENCE = 5  # iterations without a better one before the step is halved
 LEAST_STEP = 0.03  # voxels; below it the level is done
 COST = 0.04  # of a network's iteration, per voxel
 
 
-def stage_name(part: str, level: int, levels: int) -> str:
-    return f"{part} {level + 1} of {levels}"
-
-
-def stages(part: str, iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
+def stages(part: str, iterations: Sequence[int], shape: fields.Shape, windows: Sequence[int]) -> list[Stage]:
     """`part` is "start" or "finish"."""
     count = len(iterations)
     shapes = level_shapes(shape, count)
     return [
-        Stage(stage_name(part, k, count), iterations[k], COST * math.prod(shapes[k]), k + 1, count)
-        for k in range(count)
+        Stage(name, iterations[k], COST * math.prod(shapes[k]), k + 1, count)
+        for names in _stage_names(part, count, len(windows))
+        for k, name in enumerate(names)
     ]
+
+
+def _stage_names(part: str, levels: int, windows: int) -> list[list[str]]:
+    """For every window those of its levels."""
+    total = levels * windows
+    return [[f"{part} {window * levels + k + 1} of {total}" for k in range(levels)] for window in range(windows)]
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
@@ -68,43 +74,92 @@ def descend(
     moving: Tensor,
     weight: Tensor,
     iterations: Sequence[int],
+    windows: Sequence[int],
     progress: Progress,
     finished: FinishedStages,
     displacement: Tensor,
 ) -> Tensor:
     """From `displacement` (unit coordinates) to the one that brings `moving` onto `fixed` best, on `fixed`'s grid.
 
-    `iterations` coarsest level first; `part` names the stages as in `stages`. Levels in `finished` are not run again.
-    Where `progress` says that the present state is kept, it is brought to the full grid, and the levels left are
-    skipped.
+    `iterations` coarsest level first. The mean over a descent for each of `windows` (voxels): what one window alone
+    sees in the noise evens out. `part` names the stages as in `stages`; those in `finished` are not run again. Where
+    `progress` says that the present state is kept, it is the mean of the descents that have ended, or, where none has,
+    the state of the first.
     """
-    count = len(iterations)
-    images, weights = levels_of(fixed, count), levels_of(weight, count)
-    seen = Moving(levels_of(moving, count))
-    for level in range(count):
+    if not iterations:
+        return displacement
+    pair = _Pair(*(levels_of(image, len(iterations)) for image in (fixed, moving, weight)))
+    found: list[Tensor] = []
+    for names, window in zip(_stage_names(part, len(iterations), len(windows)), windows, strict=True):
+        one = _descend_levels(names, pair, iterations, window, progress, finished, displacement)
+        if found and progress.kept():
+            break
+        found.append(one)
+    mean = mean_of(found)
+    progress.preview(mean.detach)
+    return mean
+
+
+def mean_of(displacements: Sequence[Tensor]) -> Tensor:
+    """Their mean; the first alone in the rare case that the mean folds, as where they found different ways."""
+    mean = torch.stack(list(displacements)).mean(0)
+    folds = fields.jacobian_determinant(fields.to_voxels(mean)).amin() <= 0
+    return displacements[0] if len(displacements) > 1 and bool(folds) else mean
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The levels of the images and of the weight, coarsest first."""
+
+    fixed: list[Tensor]
+    moving: list[Tensor]
+    weight: list[Tensor]
+
+
+def _descend_levels(
+    stages: Sequence[str],
+    pair: _Pair,
+    iterations: Sequence[int],
+    window: int,
+    progress: Progress,
+    finished: FinishedStages,
+    displacement: Tensor,
+) -> Tensor:
+    seen = Moving(pair.moving)
+    for level, stage in enumerate(stages):
         if progress.kept():
             break
-        stage = stage_name(part, level, count)
         found = finished.recall(stage, progress)
         if found is not None:
-            displacement = found["displacement"].to(fixed.device)
+            displacement = found["displacement"].to(displacement.device)
             continue
         progress.begin(stage)
-        similarity = losses.LocalNCC(images[level], WINDOW, weights[level])
-        displacement = fields.resize(displacement, fields.shape_of(images[level]))
+        similarity = losses.LocalNCC(pair.fixed[level], window, pair.weight[level])
+        displacement = fields.resize(displacement, fields.shape_of(pair.fixed[level]))
         warp = partial(seen.warp, level)
-        sigmas = _sigmas(finest=level == count - 1)
+        sigmas = _sigmas(finest=level == len(stages) - 1)
         displacement = _descend_level(similarity, warp, displacement, iterations[level], sigmas, progress)
         spent = progress.finish()
         if not progress.kept():
             finished.keep(stage, {"displacement": displacement}, spent)
         progress.preview(displacement.detach)
-    return fields.resize(displacement, fields.shape_of(fixed))
+    return fields.resize(displacement, fields.shape_of(pair.fixed[-1]))
 
 
 def _sigmas(finest: bool) -> tuple[float, float]:
-    """How far an update and the field are smoothed, voxels."""
+    """How far an update, and the field where there is contrast, are smoothed, voxels."""
     return (FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA) if finest else (UPDATE_SIGMA, FIELD_SIGMA)
+
+
+def contrast(similarity: losses.LocalNCC) -> Tensor:
+    """How much more than noise the fixed image shows in the window around a voxel: 0 to 1, `[1, 1, z, y, x]`."""
+    variance = similarity.var_fixed / similarity.window**3
+    return (variance / (variance + NOISE)).sqrt()
+
+
+def _regularised(displacement: Tensor, share: Tensor, sigma: float) -> Tensor:
+    """Smoothed with `sigma` where `share` is 1, with PLAIN_SIGMA where it is 0, and by both between."""
+    return torch.lerp(smooth(displacement, PLAIN_SIGMA), smooth(displacement, sigma), share)
 
 
 def _descend_level(
@@ -120,6 +175,7 @@ def _descend_level(
     Raises Diverged where there is no better place than one without a finite loss.
     """
     update_sigma, field_sigma = sigmas
+    share = contrast(similarity)
     step, best, lowest, stuck = STEP, displacement, float("inf"), 0
     for iteration in range(1, iterations + 1):
         displacement = displacement.detach().requires_grad_(True)
@@ -148,7 +204,7 @@ def _descend_level(
                 break
             continue
         move = fields.from_voxels(step * _direction(gradient, update_sigma))
-        displacement = smooth(fields.compose(displacement.detach(), move), field_sigma)
+        displacement = _regularised(fields.compose(displacement.detach(), move), share, field_sigma)
     return best
 
 

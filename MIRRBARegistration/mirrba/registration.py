@@ -188,22 +188,23 @@ def _working_grid(config: Config, way: ladder.Way, grid_of: Callable[[float], Ge
 
 def _stages(config: Config, iterations: tuple[int, ...], shape: fields.Shape) -> list[Stage]:
     return [
-        *direct.stages("start", config.start, shape),
+        *direct.stages("start", config.start, shape, config.windows),
         *optimize.stages(config, iterations, shape),
-        *direct.stages("finish", config.finish, shape),
+        *direct.stages("finish", config.finish, shape, config.windows),
     ]
 
 
 def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tuple[int, ...]) -> str:
     size = " × ".join(str(n) for n in grid.size)
     parts = [f"Preset {config.preset} on {devices.label_of(device)}: {size} voxels of {grid.spacing[0]:g} mm"]
+    windows = f" for each of the windows {' and '.join(map(str, config.windows))}" if len(config.windows) > 1 else ""
     if config.start:
-        parts.append(f"start with {'+'.join(map(str, config.start))} iterations")
+        parts.append(f"start with {'+'.join(map(str, config.start))} iterations{windows}")
     run = iterations[: optimize.levels_run(config)]
     if run:
         parts.append(f"network with {'+'.join(map(str, run))} iterations")
     if config.finish:
-        parts.append(f"finish with {'+'.join(map(str, config.finish))} iterations")
+        parts.append(f"finish with {'+'.join(map(str, config.finish))} iterations{windows}")
     return ", ".join(parts) + "."
 
 
@@ -216,14 +217,18 @@ def _optimised(
     finished: FinishedStages,
 ) -> torch.Tensor:
     fixed, moving, weight = (_tensor(array, way.device) for array in (pair.fixed, pair.moving, pair.weight))
+
+    def descended(part: str, iterations: tuple[int, ...], found: torch.Tensor) -> torch.Tensor:
+        return direct.descend(part, fixed, moving, weight, iterations, config.windows, progress, finished, found)
+
     start = None
     if config.start:
         still = fields.zeros(pair.grid.shape, way.device)
-        start = direct.descend("start", fixed, moving, weight, config.start, progress, finished, still)
+        start = descended("start", config.start, still)
     found = optimize.optimize(
         fixed, moving, weight, config, iterations, progress, finished, start, way.mixed, way.recompute
     )
-    return direct.descend("finish", fixed, moving, weight, config.finish, progress, finished, found)
+    return descended("finish", config.finish, found)
 
 
 def _previewer(

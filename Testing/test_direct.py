@@ -1,0 +1,86 @@
+"""The descent without network: smoothing that follows the contrast, and the mean over windows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mirrba import direct, fields, losses
+from mirrba.finished import FinishedStages
+from mirrba.progress import Progress
+
+SHAPE = (24, 24, 24)
+NOISE = 0.02  # standard deviation of the normalised intensities, as of a PET at 8 mm
+COUNTS = (20, 20)
+
+
+def half_noise(seed: int) -> torch.Tensor:
+    """A pattern in the lower half of x, the same whatever the seed; noise of its own everywhere."""
+    z, y, x = torch.meshgrid(*[torch.arange(float(n)) for n in SHAPE], indexing="ij")
+    pattern = 0.3 * torch.sin(0.9 * x) * torch.sin(0.8 * y) * torch.sin(0.7 * z) * (x < 12)
+    noise = NOISE * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+    return (0.4 + pattern + noise)[None, None]
+
+
+def descended(fixed, moving, windows=(7,), counts=COUNTS) -> torch.Tensor:
+    progress = Progress(direct.stages("start", counts, SHAPE, windows))
+    still = fields.zeros(SHAPE, fixed.device)
+    weight = torch.ones_like(fixed)
+    return direct.descend("start", fixed, moving, weight, counts, windows, progress, FinishedStages(), still)
+
+
+def roughness(displacement: torch.Tensor) -> torch.Tensor:
+    return fields.jacobian_determinant(fields.to_voxels(displacement))[0]
+
+
+def test_contrast_is_none_in_a_flat_image_and_near_one_at_an_edge():
+    flat = torch.full((1, 1, *SHAPE), 0.5)
+    edge = flat.clone()
+    edge[..., 12:] = 1.0
+    inside = slice(4, -4)  # windows that reach beyond the face see the zero there
+    assert direct.contrast(losses.LocalNCC(flat, 7))[0, 0, inside, inside, inside].max() < 0.01
+    found = direct.contrast(losses.LocalNCC(edge, 7))[0, 0, 12, 12]
+    assert found[12] > 0.98
+    assert found[6] < 0.01
+
+
+def test_noise_alone_deforms_less_than_where_there_is_anatomy_to_follow(monkeypatch):
+    """The same pair with and without the smoothing that follows the contrast: NOISE = 0 takes all for contrast."""
+    fixed, moving = half_noise(0), half_noise(1)
+    followed = roughness(descended(fixed, moving))[..., 14:-2].std()
+    monkeypatch.setattr(direct, "NOISE", 1e-12)
+    everywhere = roughness(descended(fixed, moving))[..., 14:-2].std()
+    assert followed < 0.6 * everywhere
+
+
+def test_anatomy_is_followed_as_closely_as_without():
+    fixed = half_noise(0)
+    shifted = torch.roll(half_noise(1), 1, dims=3)  # one voxel along y
+    found = fields.to_voxels(descended(fixed, shifted))[0, 1, 6:-6, 6:-6, 3:9]
+    assert found.mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_of_two_windows_the_mean_is_taken():
+    fixed, moving = half_noise(0), torch.roll(half_noise(1), 1, dims=3)
+    both = descended(fixed, moving, windows=(5, 7))
+    alone = [descended(fixed, moving, windows=(window,)) for window in (5, 7)]
+    assert not torch.equal(*alone)
+    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
+
+
+def test_two_ways_that_fold_when_mixed_are_not_mixed():
+    """Shears along x and y: det J is 1 in each, 1 - 9/4 in the mean."""
+    one, other = torch.zeros(2, 1, 3, 8, 8, 8)
+    ramp = torch.arange(8.0)
+    one[0, 0] += 3 * ramp[:, None]  # u_x = 3 y
+    other[0, 1] += 3 * ramp  # u_y = 3 x
+    one, other = fields.from_voxels(one), fields.from_voxels(other)
+    assert roughness(one).min() > 0.9
+    assert roughness(other).min() > 0.9
+    assert roughness((one + other) / 2).max() < 0
+    assert torch.equal(direct.mean_of([one, other]), one)
+
+
+def test_no_iterations_leave_the_displacement():
+    field = torch.rand(1, 3, *SHAPE)
+    weight = torch.ones(1, 1, *SHAPE)
+    assert direct.descend("finish", weight, weight, weight, (), (7,), Progress([]), FinishedStages(), field) is field
