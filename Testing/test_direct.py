@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mirrba import direct, fields, losses
 from mirrba.finished import FinishedStages
 from mirrba.progress import Progress
+from scipy import ndimage
 
 SHAPE = (24, 24, 24)
 NOISE = 0.02  # standard deviation of the normalised intensities, as of a PET at 8 mm
@@ -30,6 +34,21 @@ def descended(fixed, moving, windows=(7,), counts=COUNTS) -> torch.Tensor:
 
 def roughness(displacement: torch.Tensor) -> torch.Tensor:
     return fields.jacobian_determinant(fields.to_voxels(displacement))[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 12)] * 3),
+    sigma=st.floats(0.3, 2.0),
+    offset=st.sampled_from([0.0, 100.0]),
+    seed=st.integers(0, 99),
+)
+def test_smoothing_is_scipy_s_gaussian_in_float64_renormalised_at_the_border(shape, sigma, offset, seed):
+    field = offset + torch.rand(1, 2, *shape, generator=torch.Generator().manual_seed(seed))
+    options = {"sigma": sigma, "mode": "constant", "radius": max(1, int(np.ceil(3 * sigma)))}
+    mass = ndimage.gaussian_filter(np.ones(shape), **options)
+    expected = [ndimage.gaussian_filter(part.astype(float), **options) / mass for part in field[0].numpy()]
+    np.testing.assert_allclose(direct.smooth(field, sigma)[0].numpy(), np.stack(expected), rtol=2e-6, atol=1e-6)
 
 
 def test_contrast_is_none_in_a_flat_image_and_near_one_at_an_edge():

@@ -1,7 +1,7 @@
 """A real PET warped by a known field: real texture with an exact truth.
 
 Set MIRRBA_REAL_PET to a whole-body PET file to run it, and MIRRBA_REAL_PET_PRESET to try another preset than default.
-`benchmarks/real_pet.py` compares the peers on the same pair.
+`mirrba benchmark --pet FILE` compares the peers on the same pair.
 """
 
 import os
@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from mirrba import metrics, register
 from mirrba.geometry import Geometry
 from mirrba.images import body_mask, read_volume
+from mirrba.phantom.warped import follow_up, known_motion
 from mirrba.presets import resolve
-from real_pet import a_follow_up, a_known_motion
 
 REAL_PET = os.environ.get("MIRRBA_REAL_PET")
 PRESET = os.environ.get("MIRRBA_REAL_PET_PRESET", "default")
@@ -23,11 +23,11 @@ PRESET = os.environ.get("MIRRBA_REAL_PET_PRESET", "default")
 def test_a_real_pet_is_brought_back_onto_its_warped_copy():
     baseline = read_volume(REAL_PET)
     grid = Geometry.from_image(baseline)
-    truth = a_known_motion(baseline)
+    truth = known_motion(baseline)
     assert metrics.jacobian_determinant(truth, grid).min() > 0.2
-    follow_up = a_follow_up(baseline, truth)
-    registration = register(follow_up, baseline, resolve(PRESET))
-    body = sitk.GetArrayFromImage(body_mask(follow_up)) > 0
+    fixed = follow_up(baseline, truth)
+    registration = register(fixed, baseline, resolve(PRESET))
+    body = sitk.GetArrayFromImage(body_mask(fixed)) > 0
     before = metrics.transform_error_mm(sitk.Transform(3, sitk.sitkIdentity), truth, body, grid)
     after = metrics.transform_error_mm(registration.transform, truth, body, grid)
     jacobian = registration.jacobian()

@@ -1,6 +1,7 @@
 """`mirrba benchmark`: our presets and every peer that is installed, on the same pairs, one run after the other.
 
-Unlike a study, nothing runs beside a run: what is compared is accuracy against time and memory.
+Unlike a study, nothing runs beside a run: what is compared is accuracy against time and memory. A real PET, warped by
+a known field, can be among the pairs; it has a table of its own, for it has no segments to score.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError
+from ..images import read_volume
+from ..phantom import check_asked, write_pairs
+from ..phantom.warped import write_warped
 from . import figures
 from .cluster import cores
-from .cohort import Cohort, read_cohort
+from .cohort import Pair, read_cohort
 from .methods import METHODS, PACKAGES, Method, find
 from .report import write_text
 from .run_pair import run_pair
 from .scoreboard import METRICS, Scoreboard
 from .statistics import SIGNIFICANT, Comparison
-from .store import Record, Store
+from .store import Record, Store, content_hash
 from .study import check_packages, settings_of
 from .task import Settings
 
@@ -37,6 +41,8 @@ COMPARED = (
     "sd_jacobian",
     "folding",
 )
+WARPED = "warped PET"  # where other pairs have their centre
+COMPARED_WARPED = ("tre_body_mm", "sd_jacobian", "folding")
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -48,7 +54,10 @@ class Benchmark:
     out: Path
     cohort: Path | None = None
     """None: made pairs."""
+    pet: Path | None = None
+    """A real PET to be warped, as one more pair."""
     pairs: int = 3
+    """How many are made; with a PET, 0 is enough."""
     spacing: float = 6.0
     seed: int = 500
     """Of the first made pair."""
@@ -68,11 +77,11 @@ def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
     threads = cores() if benchmark.threads is None else benchmark.threads
     settings = settings_of(threads, 0, benchmark.device, None)
     methods = _methods(benchmark.methods)
-    cohort = _cohort(benchmark, tell)
+    pairs = [*_pairs(benchmark, tell), *_warped(benchmark)]
     store = Store(benchmark.out / "results")
     records: list[Record] = []
-    total = len(cohort.pairs) * len(methods)
-    for pair in cohort.pairs:
+    total = len(pairs) * len(methods)
+    for pair in pairs:
         for method in methods:
             records.append(run_pair(pair, method, settings, store, retry_failed=True))
             tell(_event(records[-1], len(records), total))
@@ -94,11 +103,12 @@ def _methods(names: Sequence[str] | None) -> list[Method]:
     return methods
 
 
-def _cohort(benchmark: Benchmark, tell: Tell) -> Cohort:
+def _pairs(benchmark: Benchmark, tell: Tell) -> tuple[Pair, ...]:
+    """The cohort's or made ones."""
     if benchmark.cohort is not None:
-        return read_cohort(benchmark.cohort)
-    from ..phantom import check_asked, write_pairs
-
+        return read_cohort(benchmark.cohort).pairs
+    if benchmark.pairs == 0 and benchmark.pet is not None:
+        return ()
     check_asked(benchmark.pairs, benchmark.spacing, benchmark.seed)
     if benchmark.pairs < 2:
         raise InputError("--pairs takes a whole number from 2: with one, nothing can be compared.")
@@ -106,7 +116,20 @@ def _cohort(benchmark: Benchmark, tell: Tell) -> Cohort:
     if not (folder / "pairs.tsv").is_file():  # written last
         tell({"event": "warning", "message": f"Makes {benchmark.pairs} pairs in {folder}."})
         write_pairs(folder, benchmark.pairs, benchmark.spacing, benchmark.seed)
-    return read_cohort(folder)
+    return read_cohort(folder).pairs
+
+
+def _warped(benchmark: Benchmark) -> list[Pair]:
+    """The pair of the real PET, if one was given."""
+    if benchmark.pet is None:
+        return []
+    volume = read_volume(benchmark.pet)
+    folder = benchmark.out / f"warped-{content_hash(benchmark.pet)[:8]}"
+    if not folder.is_dir():
+        write_warped(volume, folder)
+    volumes = (folder / "fixed.nii.gz", folder / "moving.nii.gz")
+    segmentations = (folder / "fixed_segmentation.seg.nrrd", folder / "moving_segmentation.seg.nrrd")
+    return [Pair(folder.name, *volumes, *segmentations, truth=folder / "true_transform.h5", centre=WARPED)]
 
 
 def _event(record: Record, done: int, total: int) -> dict[str, Any]:
@@ -124,7 +147,6 @@ def _event(record: Record, done: int, total: int) -> dict[str, Any]:
 
 def write(records: Sequence[Record], settings: Settings, out: Path) -> None:
     """OUT/benchmark.json with every number, benchmark.md with the means, benchmark.png."""
-    board = Scoreboard(records)
     content = {
         "mirrba": __version__,
         "settings": {"threads": settings.threads, "device": settings.device},
@@ -133,8 +155,12 @@ def write(records: Sequence[Record], settings: Settings, out: Path) -> None:
         "rows": [_row(record) for record in records],
     }
     write_text(out / "benchmark.json", json.dumps(content, indent=1) + "\n")
-    write_text(out / "benchmark.md", markdown(board))
-    picture = figures.accuracy_against_cost(board)
+    pairs, warped = (Scoreboard(r for r in records if (r.centre == WARPED) == real) for real in (False, True))
+    tables = [markdown(pairs, COMPARED)] if pairs.pairs else []
+    if warped.pairs:
+        tables.append("On the real PET, warped by a known field:\n\n" + markdown(warped, COMPARED_WARPED))
+    write_text(out / "benchmark.md", "\n".join(tables))
+    picture = figures.accuracy_against_cost(pairs)
     if picture is not None:
         figures.save(picture, out / "benchmark.png")
 
@@ -148,18 +174,21 @@ def _row(record: Record) -> Mapping[str, Any]:
     return {**known, **scores, **took, "plan": record.info.get("plan")}
 
 
-def markdown(board: Scoreboard) -> str:
+def markdown(board: Scoreboard, compared: Sequence[str]) -> str:
     """A line per method: the means, marked where they differ from `default` on the same pairs."""
-    heads = [METRICS[name].title + (f", {METRICS[name].unit}" if METRICS[name].unit else "") for name in COMPARED]
-    lines = [
+    heads = [METRICS[name].title + (f", {METRICS[name].unit}" if METRICS[name].unit else "") for name in compared]
+    told = [
         f"Means over {len(board.pairs)} pairs. ▲ ▼: better or worse than MIRRBA (default) on the same pairs with "
         f"p < {SIGNIFICANT:g}; paired t-test, or Wilcoxon's signed ranks where the differences are not normal.",
         "",
+    ]
+    lines = [
+        *(told if len(board.pairs) > 1 else []),
         "| | n | " + " | ".join(heads) + " | time, s | memory, MiB |",
         "|---|---:|" + "---:|" * (len(heads) + 2),
     ]
     for method in board.methods:
-        cells = [_cell(board, method, name) for name in COMPARED]
+        cells = [_cell(board, method, name) for name in compared]
         cost = [_mean(board, method, name) for name in ("seconds", "peak_memory_mb")]
         lines.append(f"| {board.titles[method]} | {board.done(method)} | " + " | ".join([*cells, *cost]) + " |")
     if failures := board.failures_in_words():
