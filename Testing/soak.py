@@ -29,8 +29,9 @@ RUNS = 20
 SETTLING = 6  # runs that fill the caches and the allocator's free lists
 # Growth between the middles of the two halves. One field that is kept a run would be 5 MB a run, 35 MB there.
 ALLOWED = {"allocated_mb": 2.0, "resident_mb": 5.0, "tensors": 0, "threads": 0, "files": 0}
+NETWORK = {"stop_level": 2, "iterations": "6,6,6,1", "init": "affine", "finish": "5,5"}
 CONFIGS = (
-    resolve("default", device="cpu", spacing=16, iterations="6,6,6,1", finish="5,5"),
+    resolve("mirrba-depth-4-max-up", device="cpu", spacing=16, **NETWORK),
     resolve("fast", device="cpu", spacing=12, start="10,10,10"),
 )
 

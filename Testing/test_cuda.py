@@ -12,6 +12,13 @@ if not torch.cuda.is_available():
     pytest.skip("this machine has no CUDA device", allow_module_level=True)
 
 
+def test_the_triton_kernels_compile_and_are_used():
+    pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
+    from mirrba import fused
+
+    assert losses.way_on(torch.device("cuda")).terms is fused.terms
+
+
 @pytest.mark.parametrize("window", [3, 7, 9])
 def test_lncc_and_its_gradient_are_those_of_the_cpu(window):
     generator = torch.Generator().manual_seed(0)

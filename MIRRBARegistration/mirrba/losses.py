@@ -5,7 +5,9 @@ All in float32: window sums lose their meaning in TF32 or bfloat16, so callers k
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,11 +44,11 @@ class LocalNCC:
 
     def __init__(self, fixed: Tensor, window: int, weight: Tensor | None = None) -> None:
         self.window = window
-        self.fixed = fixed
+        self.fixed = fixed.contiguous()
         self.sum_fixed = box_sum(fixed, window)
         self.var_fixed = (box_sum(fixed * fixed, window) - self.sum_fixed**2 / window**3).clamp_min_(0)
         total = float(weight.sum()) if weight is not None else float(fixed.numel())
-        self.weight = (torch.ones_like(fixed) if weight is None else weight) / (total or 1.0)
+        self.weight = (torch.ones_like(fixed) if weight is None else weight.contiguous()) / (total or 1.0)
 
     def __call__(self, warped: Tensor) -> Tensor:
         return _LocalNCCFunction.apply(warped, self)  # type: ignore[no-untyped-call]
@@ -57,24 +59,54 @@ class _LocalNCCFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, warped: Tensor, ncc: LocalNCC) -> Tensor:
-        n = ncc.window**3
-        sum_warped = box_sum(warped, ncc.window)
-        cross = box_sum(ncc.fixed * warped, ncc.window) - ncc.sum_fixed * sum_warped / n
-        var_warped = (box_sum(warped * warped, ncc.window) - sum_warped**2 / n).clamp_min_(0)
-        denominator = ncc.var_fixed * var_warped + EPSILON
-        ctx.ncc = ncc
-        ctx.save_for_backward(warped, sum_warped, cross, denominator)
-        return -(ncc.weight * cross**2 / denominator).sum()
+        way = way_on(warped.device)
+        warped = warped.contiguous()
+        value, by_sums = way.terms(ncc, warped)
+        ctx.ncc, ctx.way = ncc, way
+        ctx.save_for_backward(warped, by_sums)
+        return value
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        ncc, n = ctx.ncc, ctx.ncc.window**3
-        warped, sum_warped, cross, denominator = ctx.saved_tensors
-        by_cross = -2 * ncc.weight * cross / denominator
-        by_square = ncc.weight * cross**2 * ncc.var_fixed / denominator**2
-        by_sum = -(ncc.sum_fixed * by_cross + 2 * sum_warped * by_square) / n
-        terms = box_sum(torch.cat([by_cross, by_square, by_sum], dim=1), ncc.window)
-        return gradient * (ncc.fixed * terms[:, 0:1] + 2 * warped * terms[:, 1:2] + terms[:, 2:3]), None
+        warped, by_sums = ctx.saved_tensors
+        summed = ctx.way.box_sum(by_sums, ctx.ncc.window)
+        return gradient * (ctx.ncc.fixed * summed[:, 0:1] + 2 * warped * summed[:, 1:2] + summed[:, 2:3]), None
+
+
+def terms(ncc: LocalNCC, warped: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss, and each voxel's derivative of it by the window sums: of fixed·warped, of warped², of warped.
+
+    The latter `[1, 3, z, y, x]`. Its box sums are the derivatives by the voxels that go into the window sums.
+    """
+    n = ncc.window**3
+    sum_warped = box_sum(warped, ncc.window)
+    cross = box_sum(ncc.fixed * warped, ncc.window) - ncc.sum_fixed * sum_warped / n
+    var_warped = (box_sum(warped * warped, ncc.window) - sum_warped**2 / n).clamp_min_(0)
+    denominator = ncc.var_fixed * var_warped + EPSILON
+    by_cross = -2 * ncc.weight * cross / denominator
+    by_square = ncc.weight * cross**2 * ncc.var_fixed / denominator**2
+    by_sum = -(ncc.sum_fixed * by_cross + 2 * sum_warped * by_square) / n
+    return -(ncc.weight * cross**2 / denominator).sum(), torch.cat([by_cross, by_square, by_sum], dim=1)
+
+
+class Way(NamedTuple):
+    """How LNCC is computed."""
+
+    terms: Callable[[LocalNCC, Tensor], tuple[Tensor, Tensor]]
+    box_sum: Callable[[Tensor, int], Tensor]
+
+
+@lru_cache
+def way_on(device: torch.device) -> Way:
+    """By Triton kernels on a GPU where they work, else in plain PyTorch."""
+    if device.type == "cuda":
+        try:
+            from . import fused
+        except ImportError:  # Triton comes with PyTorch for CUDA on Linux only
+            return Way(terms, box_sum)
+        if fused.works_on(device):
+            return Way(fused.terms, fused.box_sum)
+    return Way(terms, box_sum)
 
 
 class MultiResolutionNCC:

@@ -1,0 +1,117 @@
+"""LNCC's window sums and the arithmetic between them as Triton kernels, for a GPU.
+
+In plain PyTorch every shift of a window and every product reads and writes the whole volume; here an axis takes one
+pass, and what lies between the sums another. Volumes are `[1, c, z, y, x]`, float32, contiguous.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import losses
+
+BLOCK = 1024  # voxels a program
+
+
+@triton.jit
+def _sums(image, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr):
+    """Along one axis, which has `size` voxels `stride` apart; zero beyond its ends."""
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    place = (index // stride) % size
+    total = tl.zeros([BLOCK], tl.float32)
+    for shift in tl.static_range(-RADIUS, RADIUS + 1):
+        there = (index < count) & (place + shift >= 0) & (place + shift < size)
+        total += tl.load(image + index + shift * stride, mask=there, other=0.0)
+    tl.store(out + index, total, mask=index < count)
+
+
+@triton.jit
+def _product_sums(fixed, warped, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr):
+    """As `_sums`, of warped, warped² and fixed·warped: three volumes of `count` voxels."""
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    place = (index // stride) % size
+    values = tl.zeros([BLOCK], tl.float32)
+    squares = tl.zeros([BLOCK], tl.float32)
+    products = tl.zeros([BLOCK], tl.float32)
+    for shift in tl.static_range(-RADIUS, RADIUS + 1):
+        there = (index < count) & (place + shift >= 0) & (place + shift < size)
+        w = tl.load(warped + index + shift * stride, mask=there, other=0.0)
+        f = tl.load(fixed + index + shift * stride, mask=there, other=0.0)
+        values += w
+        squares += w * w
+        products += f * w
+    tl.store(out + index, values, mask=index < count)
+    tl.store(out + count + index, squares, mask=index < count)
+    tl.store(out + 2 * count + index, products, mask=index < count)
+
+
+@triton.jit
+def _terms(sums, sum_fixed, var_fixed, weight, value, out, count, volume, EPSILON: tl.constexpr, BLOCK: tl.constexpr):
+    """Each voxel's part of the loss, and its derivatives by the three window sums as `losses.terms` has them."""
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    sum_warped = tl.load(sums + index, mask=inside, other=0.0)
+    square = tl.load(sums + count + index, mask=inside, other=0.0)
+    product = tl.load(sums + 2 * count + index, mask=inside, other=0.0)
+    f = tl.load(sum_fixed + index, mask=inside, other=0.0)
+    v = tl.load(var_fixed + index, mask=inside, other=0.0)
+    w = tl.load(weight + index, mask=inside, other=0.0)
+    cross = product - f * sum_warped / volume
+    denominator = v * tl.maximum(square - sum_warped * sum_warped / volume, 0.0) + EPSILON
+    by_cross = -2 * w * cross / denominator
+    by_square = w * cross * cross * v / (denominator * denominator)
+    tl.store(value + index, -w * cross * cross / denominator, mask=inside)
+    tl.store(out + index, by_cross, mask=inside)
+    tl.store(out + count + index, by_square, mask=inside)
+    tl.store(out + 2 * count + index, -(f * by_cross + 2 * sum_warped * by_square) / volume, mask=inside)
+
+
+def box_sum(image: Tensor, window: int) -> Tensor:
+    """`losses.box_sum`."""
+    for axis in (4, 3, 2):
+        image = _along(image, window, axis)
+    return image
+
+
+def terms(ncc: losses.LocalNCC, warped: Tensor) -> tuple[Tensor, Tensor]:
+    """`losses.terms`."""
+    count, shape = warped.numel(), warped.shape[2:]
+    sums = warped.new_empty(1, 3, *shape)
+    depth, stride = shape[0], shape[1] * shape[2]
+    _product_sums[_programs(count)](ncc.fixed, warped, sums, count, stride, depth, ncc.window // 2, BLOCK)
+    sums = _along(_along(sums, ncc.window, 3), ncc.window, 4)
+    value, out = torch.empty_like(warped), torch.empty_like(sums)
+    volume = float(ncc.window**3)
+    _terms[_programs(count)](
+        sums, ncc.sum_fixed, ncc.var_fixed, ncc.weight, value, out, count, volume, losses.EPSILON, BLOCK
+    )
+    return value.sum(), out
+
+
+def _along(image: Tensor, window: int, axis: int) -> Tensor:
+    out = torch.empty_like(image)
+    arguments = (image.numel(), image.stride(axis), image.shape[axis], window // 2, BLOCK)
+    _sums[_programs(image.numel())](image, out, *arguments)
+    return out
+
+
+def _programs(count: int) -> tuple[int]:
+    return (triton.cdiv(count, BLOCK),)
+
+
+@lru_cache
+def works_on(device: torch.device) -> bool:
+    """Whether the kernels compile on this device and give there what plain PyTorch gives: tried once."""
+    fixed, warped, weight = torch.rand(3, 1, 1, 13, 11, 17, device=device)
+    ncc = losses.LocalNCC(fixed, 5, weight)
+    try:
+        found = [*terms(ncc, warped), box_sum(warped, 5)]
+    except Exception:  # whatever a compiler may raise: the plain way is there
+        return False
+    expected = [*losses.terms(ncc, warped), losses.box_sum(warped, 5)]
+    return all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(found, expected, strict=True))

@@ -1,0 +1,67 @@
+"""The Triton kernels of LNCC, by Triton's own interpreter on the CPU. On a GPU: test_cuda.py."""
+
+import os
+from importlib.util import find_spec
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mirrba import losses
+
+if find_spec("triton") is None:
+    pytest.skip("Triton is not installed: it comes with PyTorch for CUDA on Linux", allow_module_level=True)
+if os.environ.get("TRITON_INTERPRET") != "1":  # conftest.py
+    pytest.skip("on a GPU test_cuda.py tests the compiled kernels", allow_module_level=True)
+from mirrba import fused
+
+SHAPES = st.tuples(*[st.integers(1, 14)] * 3)
+
+
+def volumes(shape, seed: int, offset: float = 0.0) -> torch.Tensor:
+    """Fixed, warped and weight."""
+    made = torch.rand(3, 1, 1, *shape, generator=torch.Generator().manual_seed(seed))
+    made[:2] += offset
+    return made
+
+
+@settings(max_examples=15, deadline=None)
+@given(shape=SHAPES, window=st.sampled_from([3, 5, 7, 9]), seed=st.integers(0, 99), channels=st.sampled_from([1, 3]))
+def test_box_sums_are_those_of_float64(shape, window, seed, channels):
+    image = torch.rand(1, channels, *shape, generator=torch.Generator().manual_seed(seed))
+    expected = losses.box_sum(image.double(), window)
+    torch.testing.assert_close(fused.box_sum(image, window).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(shape=SHAPES, window=st.sampled_from([3, 5, 7, 9]), seed=st.integers(0, 99), offset=st.sampled_from([0.0, 1.0]))
+def test_loss_and_gradient_are_those_of_float64(shape, window, seed, offset):
+    """As in test_losses.py, with the same tolerance as plain float32 has there."""
+    fixed, warped, weight = volumes(shape, seed, offset)
+    exact = losses.LocalNCC(fixed.double(), window, weight.double())
+    wanted = warped.double().requires_grad_(True)
+    exact(wanted).backward()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "way_on", lambda device: losses.Way(fused.terms, fused.box_sum))
+        found = warped.clone().requires_grad_(True)
+        value = losses.LocalNCC(fixed, window, weight)(found)
+        value.backward()
+    assert value.item() == pytest.approx(exact(wanted).item(), rel=1e-3, abs=1e-5)
+    largest = float(wanted.grad.abs().max())
+    assert float((found.grad.double() - wanted.grad).abs().max()) < 1e-2 * largest + 1e-6
+
+
+def test_the_kernels_pass_the_check_that_decides_whether_they_are_used():
+    assert fused.works_on(torch.device("cpu"))
+
+
+def test_kernels_that_are_wrong_or_do_not_compile_are_not_used(monkeypatch):
+    device = torch.device("cpu")
+    monkeypatch.setattr(fused, "box_sum", lambda image, window: losses.box_sum(image, window) * 1.01)
+    assert not fused.works_on.__wrapped__(device)
+
+    def does_not_compile(ncc, warped):
+        raise RuntimeError("PassManager::run failed")
+
+    monkeypatch.setattr(fused, "terms", does_not_compile)
+    assert not fused.works_on.__wrapped__(device)
