@@ -48,8 +48,11 @@ build/study/cohort/pairs.tsv: | $(READY)
 benchmarks: $(READY)
 	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy -o build/benchmark-6mm
 	for kind in json md png; do cp build/benchmark-6mm/benchmark.$$kind benchmarks/results/benchmark-6mm.$$kind; done
+	$(BIN)/mirrba benchmark --pairs 10 --spacing 8 --seed 800 --methods identity,default,fast,greedy,syn,convexadam \
+		-o build/benchmark-8mm
 	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast -o build/benchmark-4mm
-	cp build/benchmark-4mm/benchmark.json benchmarks/results/benchmark-4mm.json
+	for kind in json md; do for size in 8mm 4mm; do \
+		cp build/benchmark-$$size/benchmark.$$kind benchmarks/results/benchmark-$$size.$$kind; done; done
 	$(BIN)/python benchmarks/lncc.py --windows 5,7,9 --repeats 1
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/operations.py

@@ -1,4 +1,7 @@
-"""The numbers of docs/results.md are those of docs/study/scores.csv, recomputed here with numpy and scipy alone."""
+"""The numbers of docs/results.md are those of docs/study/scores.csv, recomputed here with numpy and scipy alone.
+
+python Testing/test_docs_study.py prints the table of our own presets, to be pasted.
+"""
 
 import csv
 import statistics
@@ -18,18 +21,23 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def scores() -> dict[str, dict[str, dict[str, float]]]:
-    """By method, metric and pair."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+WORDS = ("pair", "centre", "method", "title", "status", "key", "message")
+Scores = dict[str, dict[str, dict[str, float]]]
+
+
+def read_scores() -> Scores:
+    """By method, metric and pair; what could not be computed is left out."""
+    found: Scores = {}
     for row in rows("scores.csv"):
         for metric, value in row.items():
-            if row["status"] == "done" and metric not in ("pair", "centre", "method", "title", "status", "key"):
-                try:
-                    found.setdefault(row["method"], {}).setdefault(metric, {})[row["pair"]] = float(value)
-                except ValueError:
-                    continue  # a score that has nothing to be computed from is empty
+            if row["status"] == "done" and metric not in WORDS and value:
+                found.setdefault(row["method"], {}).setdefault(metric, {})[row["pair"]] = float(value)
     return found
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    return read_scores()
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -73,3 +81,43 @@ def test_every_method_has_run_on_every_pair():
     assert len(methods) > 20
     assert len(pairs) >= 6
     assert done == {(method, pair) for method in methods for pair in pairs}
+
+
+OURS = ("default", "fast")
+PEERS = {"greedy": "greedy", "syncc": "SyNCC", "elastix": "Elastix"}
+SHOWN = {
+    "detection_rate": "{:+.1f} %",
+    "dice_organs": "{:+.3f}",
+    "dice_lesions": "{:+.3f}",
+    "disappearing_rate": "{:+.1f} %",
+    "tre_mm": "{:+.2f}",
+    "tre_body_mm": "{:+.2f}",
+    "sd_jacobian": "{:+.3f}",
+}
+
+
+def against_peers(scores: Scores) -> list[str]:
+    """A line for each of our presets and each peer: mean differences, bold where p < 0.05."""
+    lines = []
+    for ours in OURS:
+        for peer, title in PEERS.items():
+            cells = [difference(scores[ours][metric], scores[peer][metric], form) for metric, form in SHOWN.items()]
+            lines.append(f"| `{ours}` − {title} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def difference(ours: dict[str, float], theirs: dict[str, float], form: str) -> str:
+    found = [round(ours[pair] - theirs[pair], 8) for pair in sorted(set(ours) & set(theirs))]
+    normal = stats.shapiro(found).pvalue >= 0.05
+    p = stats.ttest_1samp(found, 0).pvalue if normal else stats.wilcoxon(found).pvalue
+    text = form.format(statistics.mean(found)).replace("-", "−")
+    return f"**{text}**" if p < 0.05 else text
+
+
+def test_the_page_compares_our_presets_with_the_peers_as_the_scores_have_it(scores):
+    page = (DOCS / "results.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in against_peers(scores) if line not in page] == []
+
+
+if __name__ == "__main__":
+    print(*against_peers(read_scores()), sep="\n")

@@ -24,7 +24,7 @@ from mirrba.phantom import write_pairs
 from mirrba.presets import resolve
 from mirrba.registration import register
 
-PAIRS, SPACING, SEED = 2, 8.0, 700
+PAIRS, SPACING, SEED = 4, 8.0, 700
 SHOWN = ("dice_organs", "dice_lesions", "detection_rate", "disappearing_rate", "tre_mm", "tre_body_mm", "sd_jacobian")
 
 
@@ -37,20 +37,25 @@ def linear(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, 
 resampled = images._resampled
 
 # name: (preset, settings, what is put in place of a module's own)
+ALIGNED = {"init": "affine"}
+NETWORK = {**ALIGNED, "finish": (60, 60, 50)}
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
-    "fast": ("fast", {}, {}),
-    "fast, no affine start": ("fast", {"init": "none"}, {}),
-    "fast, finest level only": ("fast", {"start": (0, 0, 250)}, {}),
-    "fast, no finest level": ("fast", {"start": (100, 150, 0)}, {}),
-    "fast, window 5": ("fast", {}, {(direct, "WINDOW"): 5}),
+    "default": ("default", {}, {}),
+    "fast: window 7 alone": ("fast", {}, {}),
+    "window 9 alone": ("fast", {"windows": (9,)}, {}),
+    "window 5 alone": ("fast", {"windows": (5,)}, {}),
+    "fast, the field smoothed alike everywhere": ("fast", {}, {(direct, "NOISE"): 1e-12}),
     "fast, finest level as smooth as the others": (
         "fast",
         {},
         {(direct, "FINEST_UPDATE_SIGMA"): direct.UPDATE_SIGMA, (direct, "FINEST_FIELD_SIGMA"): direct.FIELD_SIGMA},
     ),
+    "fast, no finest level": ("fast", {"start": (100, 150, 0)}, {}),
+    "fast, finest level only": ("fast", {"start": (0, 0, 250)}, {}),
+    "fast, no affine start": ("fast", {"init": "none"}, {}),
     "fast, linear sampling": ("fast", {}, {(images, "_resampled"): linear}),
-    "default": ("default", {}, {}),
-    "default, network on three levels, finish on two": ("default", {"stop_level": 3, "finish": (30, 50)}, {}),
+    "two levels of the network, then the descent": ("mirrba-depth-4-max-up", {"stop_level": 2, **NETWORK}, {}),
+    "the descent, then the network's four levels": ("mirrba-depth-4-max-up", {"start": (100, 100, 50), **ALIGNED}, {}),
 }
 
 

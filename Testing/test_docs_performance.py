@@ -1,0 +1,130 @@
+"""The tables of docs/performance.md are those of benchmarks/results.   python Testing/test_docs_performance.py
+
+prints them, to be pasted.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+
+
+def result(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def row(*cells: Any) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def benchmark(name: str) -> list[str]:
+    text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def medians(name: str) -> list[str]:
+    """Of the times, which one disturbed run does not move."""
+    rows = [entry for entry in result(name)["rows"] if entry["seconds"] is not None]
+    found = []
+    for method in dict.fromkeys(entry["method"] for entry in rows if entry["seconds"]):
+        seconds = [entry["seconds"] for entry in rows if entry["method"] == method]
+        found.append(row(f"`{method}`", f"{statistics.median(seconds):.0f}", f"{min(seconds):.0f}–{max(seconds):.0f}"))
+    return found
+
+
+def ablation() -> list[str]:
+    names = ("dice_organs", "dice_lesions", "detection_rate", "disappearing_rate")
+    return [
+        row(
+            variant,
+            *(f"{mean[name]:.3f}" for name in names),
+            f"{mean['tre_mm']:.2f}",
+            f"{mean['tre_body_mm']:.2f}",
+            f"{mean['sd_jacobian']:.3f}",
+            f"{mean['seconds']:.0f}",
+        )
+        for variant, mean in result("ablation")["means"].items()
+    ]
+
+
+def lncc() -> list[str]:
+    return [
+        row(
+            entry["window"],
+            f"{1000 * entry['convolution_s']:.0f} ms",
+            f"{1000 * entry['ours_s']:.0f} ms",
+            f"{entry['ratio']:.0f}",
+            f"{entry['convolution_error']:.0e}",
+            f"{entry['ours_error']:.0e}",
+        )
+        for entry in result("lncc-cpu")["rows"]
+    ]
+
+
+def cost() -> list[str]:
+    return [
+        row(
+            entry["preset"],
+            f"{entry['side']}³",
+            f"{list(entry['seconds_per_iteration'].values())[-1]:.3f}",
+            entry["peak_mb"],
+            f"{entry['schedule_s'] / 3600:.1f}" if entry.get("schedule_s") else "",
+        )
+        for entry in result("cost-cpu")["rows"]
+    ]
+
+
+def fits() -> list[str]:
+    return [
+        row(preset, fit["power"], f"{fit['mb_at_0']} + {fit['mb_per_1e6_voxels']} per million voxels")
+        for preset, fit in result("cost-cpu")["fits"].items()
+    ]
+
+
+def startup() -> list[str]:
+    return [row(what, f"{seconds:.2f}") for what, seconds in result("startup")["seconds"].items()]
+
+
+def operations() -> list[str]:
+    """The six that take most of an iteration."""
+    found = []
+    for what in ("network", "descent"):
+        content = result("operations-cpu")[what]
+        shares = list(content["percent"].items())[:6]
+        parts = [f"{name.removeprefix('aten::')} {share:.0f} %" for name, share in shares]
+        found.append(row(what, f"{content['milliseconds_of_3'] / 3000:.2f}", ", ".join(parts)))
+    return found
+
+
+TABLES = {
+    "6 mm": lambda: benchmark("benchmark-6mm"),
+    "6 mm, times": lambda: medians("benchmark-6mm"),
+    "8 mm": lambda: benchmark("benchmark-8mm"),
+    "4 mm": lambda: benchmark("benchmark-4mm"),
+    "real PET": lambda: benchmark("benchmark-pet"),
+    "ablation": ablation,
+    "operations": operations,
+    "lncc": lncc,
+    "cost": cost,
+    "fits": fits,
+    "startup": startup,
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_page_shows_what_was_measured(table):
+    lines = TABLES[table]()
+    assert lines
+    page = PAGE.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line not in page] == []
+
+
+if __name__ == "__main__":
+    for name, lines in TABLES.items():
+        print(name, *lines(), "", sep="\n")
