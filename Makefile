@@ -3,7 +3,7 @@
 # make slow   the tests that take minutes each
 # make soak   twenty registrations in one process: does its memory grow?
 # make study  the study of docs/results.md, about three hours; results in build/study
-# make benchmarks  the figures of docs/performance.md; let nothing else run
+# make benchmarks  the figures of docs/performance.md; let nothing else run; with a real PET: make benchmarks PET=FILE
 # make gpu    the same on a machine with an NVIDIA GPU
 # make screenshots   the pictures of the panel in docs/images
 # make clean
@@ -45,14 +45,16 @@ study: build/study/cohort/pairs.tsv .venv/peers
 build/study/cohort/pairs.tsv: | $(READY)
 	$(BIN)/mirrba phantom --pairs 8 --spacing 8 --seed 300 -o build/study/cohort
 
+COMPARED = identity,default,fast,greedy
+
 benchmarks: $(READY)
-	$(BIN)/mirrba benchmark --pairs 10 --methods identity,default,fast,greedy -o build/benchmark-6mm
-	for kind in json md png; do cp build/benchmark-6mm/benchmark.$$kind benchmarks/results/benchmark-6mm.$$kind; done
-	$(BIN)/mirrba benchmark --pairs 10 --spacing 8 --seed 800 --methods identity,default,fast,greedy,syn,convexadam \
-		-o build/benchmark-8mm
+	$(BIN)/mirrba benchmark --pairs 10 --methods $(COMPARED) -o build/benchmark-6mm
+	$(BIN)/mirrba benchmark --pairs 10 --spacing 8 --seed 800 --methods $(COMPARED),syn,convexadam -o build/benchmark-8mm
 	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast -o build/benchmark-4mm
-	for kind in json md; do for size in 8mm 4mm; do \
-		cp build/benchmark-$$size/benchmark.$$kind benchmarks/results/benchmark-$$size.$$kind; done; done
+	$(if $(PET),$(BIN)/mirrba benchmark --pairs 0 --pet $(PET) --methods $(COMPARED) -o build/benchmark-pet)
+	for place in build/benchmark-*mm $(if $(PET),build/benchmark-pet); do for kind in json md; do \
+		cp $$place/benchmark.$$kind benchmarks/results/$$(basename $$place).$$kind; done; done
+	cp build/benchmark-8mm/benchmark.png benchmarks/results/benchmark-8mm.png
 	$(BIN)/python benchmarks/lncc.py --windows 5,7,9 --repeats 1
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/operations.py

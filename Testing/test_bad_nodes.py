@@ -143,7 +143,7 @@ def test_an_initial_transform_that_cannot_start_a_registration_is_refused(applic
         ({"preset": "best"}, "There is no preset 'best'; choose one of: default"),
         ({"device": "tpu"}, "Device 'tpu' is not available on this machine; choose auto"),
         ({"settings": {"speed": 9}}, "There is no setting 'speed'; the settings are"),
-        ({"settings": {"iterations": "5,5,5"}}, "has no effect without a network"),
+        ({"settings": {"iterations": "5,5,5"}}, "Setting 'iterations' is the network's"),
     ],
 )
 def test_choices_that_contradict_or_do_not_exist_are_refused(fixed, moving, refused, settings, sentence):

@@ -84,7 +84,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 
 def test_settings_without_effect_are_refused():
-    with pytest.raises(InputError, match="has no effect without a network"):
+    with pytest.raises(InputError, match="Setting 'iterations' is the network's"):
         resolve("fast", iterations="1,1,1")
     with pytest.raises(InputError, match="nothing to optimise"):
         resolve("fast", start="0,0")

@@ -199,7 +199,10 @@ def _check(config: Config) -> None:
     _demand("freeze", config.freeze, 0 <= config.freeze <= 1, "0 to 1")
     _demand("seed", config.seed, 0 <= config.seed < 2**63, "0 to 2^63 − 1")
     if config.stop_level == 0 and config.iterations is not None:
-        raise InputError("Setting 'iterations' has no effect without a network (stop_level=0); set start or finish.")
+        raise InputError(
+            f"Setting 'iterations' is the network's, which preset '{config.preset}' does not use here; leave it out, "
+            "set start, or choose a preset that begins with mirrba."
+        )
     if config.stop_level == 0 and not any(config.start) and not any(config.finish):
         raise InputError("stop_level=0 without start or finish leaves nothing to optimise; change one of the settings.")
 

@@ -77,7 +77,8 @@ def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
     threads = cores() if benchmark.threads is None else benchmark.threads
     settings = settings_of(threads, 0, benchmark.device, None)
     methods = _methods(benchmark.methods)
-    pairs = [*_pairs(benchmark, tell), *_warped(benchmark)]
+    warped = _warped(benchmark)  # first: a file that is no PET should be told of at once
+    pairs = [*_pairs(benchmark, tell), *warped]
     store = Store(benchmark.out / "results")
     records: list[Record] = []
     total = len(pairs) * len(methods)
