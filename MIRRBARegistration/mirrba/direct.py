@@ -1,8 +1,9 @@
 """Gradient descent on the displacement itself, without network, by composed, smoothed steps over several scales.
 
-Before the network it finds the large motion in seconds (the paper's "Combined" with a start of our own); after it, it
-adds the detail of the finest grid, where a network is slow. Smoothing update and field is the regularisation: the field
-most where the fixed image shows nothing but noise, since LNCC pulls as hard there as at the edge of a lesion.
+Our own presets are this alone. Before the network it finds the large motion in seconds (the paper's "Combined" with a
+start of our own); after it, it adds the detail of the finest grid, where a network is slow. Smoothing update and field
+is the regularisation: the field most where the fixed image shows nothing but noise, since LNCC pulls as hard there as
+at the edge of a lesion.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then multi-scale descent without a network, the mean of two windows: the most accurate.",
-            22,
+            26,
             start=(100, 100, 50),
             windows=(7, 9),
             stop_level=0,
@@ -84,7 +84,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "fast",
             "As default, with one window: the fastest.",
-            11,
+            15,
             start=(100, 100, 50),
             stop_level=0,
         ),

@@ -128,9 +128,8 @@ def _warped(benchmark: Benchmark) -> list[Pair]:
     folder = benchmark.out / f"warped-{content_hash(benchmark.pet)[:8]}"
     if not folder.is_dir():
         write_warped(volume, folder)
-    volumes = (folder / "fixed.nii.gz", folder / "moving.nii.gz")
-    segmentations = (folder / "fixed_segmentation.seg.nrrd", folder / "moving_segmentation.seg.nrrd")
-    return [Pair(folder.name, *volumes, *segmentations, truth=folder / "true_transform.h5", centre=WARPED)]
+    fixed, moving = folder / "fixed.nii.gz", folder / "moving.nii.gz"
+    return [Pair(folder.name, fixed, moving, None, None, truth=folder / "true_transform.h5", centre=WARPED)]
 
 
 def _event(record: Record, done: int, total: int) -> dict[str, Any]:

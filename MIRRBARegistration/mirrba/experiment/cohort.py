@@ -49,8 +49,9 @@ class Pair:
     name: str
     fixed: Path
     moving: Path
-    fixed_segmentation: Path
-    moving_segmentation: Path
+    fixed_segmentation: Path | None
+    """None, as the other: nothing is drawn on the pair. A cohort's pairs have both."""
+    moving_segmentation: Path | None
     truth: Path | None = None
     """The true transform, fixed to moving points (LPS mm)."""
     landmarks: Path | None = None
@@ -61,8 +62,14 @@ class Pair:
         """Fixed and moving, float32."""
         return read_volume(self.fixed), read_volume(self.moving)
 
+    @property
+    def drawn(self) -> bool:
+        return self.fixed_segmentation is not None and self.moving_segmentation is not None
+
     def segmentations(self) -> tuple[Segmentation, Segmentation]:
-        """Fixed and moving, of what the scores are about: brain, bladder and lesions."""
+        """Fixed and moving, of what the scores are about: brain, bladder and lesions. Of a pair that is `drawn`."""
+        assert self.fixed_segmentation is not None
+        assert self.moving_segmentation is not None
         return read_roles(self.fixed_segmentation), read_roles(self.moving_segmentation)
 
 
@@ -206,6 +213,7 @@ def _problems(pair: Pair) -> Iterator[str]:
     if pair.fixed.read_bytes() == pair.moving.read_bytes():
         yield f"{pair.fixed.name} and {pair.moving.name} are the same volume; give baseline and follow-up."
     for image, segmentation in ((pair.fixed, pair.fixed_segmentation), (pair.moving, pair.moving_segmentation)):
+        assert segmentation is not None
         yield from _volume_problems(image, segmentation)
     for path in (pair.truth, pair.landmarks):
         if path is not None:

@@ -1,7 +1,7 @@
 """A pair from a single real PET: the volume, and as its follow-up a copy warped by a known field.
 
 Real texture and noise with an exact truth. Both come from the same examination, so this is easier than two scans of
-one patient. Nothing is drawn on it: only what needs no segments can be scored.
+one patient. It has no segments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry import Geometry
-from ..segments import Segment, Segmentation
 
 NODES = (4, 4, 8)
 NODE_SIGMA = 10.0  # mm
@@ -26,14 +25,12 @@ def write_warped(volume: sitk.Image, folder: Path) -> None:
     """The files of a pair in `folder`, which appears whole or not at all: volume moving, its warped copy fixed."""
     truth = known_motion(volume)
     fixed = follow_up(volume, truth)
-    nothing = _nothing_drawn(Geometry.from_image(volume))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".warped-", dir=folder.parent) as name:
         aside = Path(name) / folder.name
         aside.mkdir()
         for word, image in (("fixed", fixed), ("moving", volume)):
             sitk.WriteImage(image, str(aside / f"{word}.nii.gz"), useCompression=True)
-            nothing.write(aside / f"{word}_segmentation.seg.nrrd")
         sitk.WriteTransform(truth, str(aside / "true_transform.h5"))
         os.replace(aside, folder)
 
@@ -53,8 +50,3 @@ def follow_up(baseline: sitk.Image, truth: sitk.Transform) -> sitk.Image:
     values = np.clip(sitk.GetArrayFromImage(warped), 0, None)
     noise = np.random.default_rng(1).normal(0, 1, values.shape) * NOISE * np.sqrt(np.clip(values, 0.01, None))
     return Geometry.from_image(baseline).image((GAIN * values + noise).astype(np.float32))
-
-
-def _nothing_drawn(grid: Geometry) -> Segmentation:
-    empty = np.zeros(grid.shape, bool)
-    return Segmentation(tuple(Segment(name, empty, "organ") for name in ("brain", "bladder")), grid)
