@@ -115,7 +115,7 @@ CHOICES = {
     "unknown setting": (lambda t: ["--set", "speed=9"], "There is no setting 'speed'; the settings are"),
     "unknown device": (lambda t: ["--device", "tpu"], "Device 'tpu' is not available on this machine; choose auto"),
     "a setting given twice": (lambda t: ["--spacing", "6", "--set", "spacing=5"], "'spacing' is given twice"),
-    "iterations of no network": (lambda t: ["--preset", "fast", "--iterations", "5,5,5"], "has no effect without"),
+    "iterations of no network": (lambda t: ["--preset", "fast", "--iterations", "5,5,5"], "is the network's"),
     "iterations of other levels": (lambda t: ["--preset", "mirrba", "--iterations", "5"], "it takes 3 numbers"),
 }
 

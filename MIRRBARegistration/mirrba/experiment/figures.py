@@ -287,7 +287,7 @@ def _accuracy_against(board: Scoreboard, costs: Mapping[str, Mapping[str, float]
             axis.set_xscale("log")
             axis.set_xlabel(label, fontsize=8)
             axis.set_title(metric.title + (f", {metric.unit}" if metric.unit else ""), fontsize=8)
-            axis.tick_params(labelsize=7)
+            axis.tick_params(which="both", labelsize=6)
     figure.legend(
         list(lines.values()), [board.titles[method] for method in lines], loc="outside right upper", fontsize=7
     )
