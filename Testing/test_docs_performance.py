@@ -47,7 +47,6 @@ def ablation() -> list[str]:
             f"{mean['tre_mm']:.2f}",
             f"{mean['tre_body_mm']:.2f}",
             f"{mean['sd_jacobian']:.3f}",
-            f"{mean['seconds']:.0f}",
         )
         for variant, mean in result("ablation")["means"].items()
     ]

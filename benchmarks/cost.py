@@ -150,7 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sides", default="32,64,96,128")
-    parser.add_argument("--presets", default="mirrba,mirrba-depth-4-max-up,fast")
+    parser.add_argument("--presets", default="mirrba,fast")
     parser.add_argument("--iterations", type=int, default=1, help="timed, of each level, after one that warms up")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
