@@ -103,9 +103,11 @@ def descend(
 
 def mean_of(displacements: Sequence[Tensor]) -> Tensor:
     """Their mean; the first alone in the rare case that the mean folds, as where they found different ways."""
+    if len(displacements) == 1:
+        return displacements[0]
     mean = torch.stack(list(displacements)).mean(0)
-    folds = fields.jacobian_determinant(fields.to_voxels(mean)).amin() <= 0
-    return displacements[0] if len(displacements) > 1 and bool(folds) else mean
+    folds = bool(fields.jacobian_determinant(fields.to_voxels(mean)).amin() <= 0)
+    return displacements[0] if folds else mean
 
 
 @dataclass(frozen=True)
