@@ -97,7 +97,7 @@ def test_what_is_there_is_not_run_again(ran):
     ("arguments", "sentence"),
     [
         (["--pairs", "1"], "--pairs takes a whole number from 2"),
-        (["--pairs", "0"], "--pairs takes 1 to 10000, not 0."),
+        (["--pairs", "0"], "--pairs takes a whole number from 2"),
         (["--pet", "nowhere.nii.gz", "--pairs", "0"], "nowhere.nii.gz"),
         (["--threads", "0"], "--threads takes a whole number from 1, not 0."),
         (["--methods", "magic"], "There is no method 'magic'"),

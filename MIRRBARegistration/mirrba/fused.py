@@ -6,8 +6,6 @@ pass, and what lies between the sums another. Volumes are `[1, c, z, y, x]`, flo
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import triton
 import triton.language as tl
@@ -104,9 +102,8 @@ def _programs(count: int) -> tuple[int]:
     return (triton.cdiv(count, BLOCK),)
 
 
-@lru_cache
 def works_on(device: torch.device) -> bool:
-    """Whether the kernels compile on this device and give there what plain PyTorch gives: tried once."""
+    """Whether the kernels compile on this device and give there what plain PyTorch gives: tried."""
     fixed, warped, weight = torch.rand(3, 1, 1, 13, 11, 17, device=device)
     ncc = losses.LocalNCC(fixed, 5, weight)
     try:

@@ -98,7 +98,7 @@ class Way(NamedTuple):
 
 @lru_cache
 def way_on(device: torch.device) -> Way:
-    """By Triton kernels on a GPU where they work, else in plain PyTorch."""
+    """By Triton kernels on a GPU where they work, tried once, else in plain PyTorch."""
     if device.type == "cuda":
         try:
             from . import fused

@@ -75,7 +75,7 @@ PRESETS: dict[str, Preset] = dict(
     [
         _ours(
             "default",
-            "Affine, then multi-scale descent without a network, the mean of two windows: the most accurate.",
+            "Affine, then multi-scale descent without a network, twice: the mean is smoother than one.",
             26,
             start=(100, 100, 50),
             windows=(7, 9),
@@ -83,7 +83,7 @@ PRESETS: dict[str, Preset] = dict(
         ),
         _ours(
             "fast",
-            "As default, with one window: the fastest.",
+            "As default, with one descent only: about half the time.",
             15,
             start=(100, 100, 50),
             stop_level=0,

@@ -110,9 +110,9 @@ def _pairs(benchmark: Benchmark, tell: Tell) -> tuple[Pair, ...]:
         return read_cohort(benchmark.cohort).pairs
     if benchmark.pairs == 0 and benchmark.pet is not None:
         return ()
-    check_asked(benchmark.pairs, benchmark.spacing, benchmark.seed)
     if benchmark.pairs < 2:
-        raise InputError("--pairs takes a whole number from 2: with one, nothing can be compared.")
+        raise InputError("--pairs takes a whole number from 2: with fewer, nothing can be compared.")
+    check_asked(benchmark.pairs, benchmark.spacing, benchmark.seed)
     folder = benchmark.out / f"pairs-{benchmark.pairs}-{benchmark.spacing:g}mm-seed-{benchmark.seed}"
     if not (folder / "pairs.tsv").is_file():  # written last
         tell({"event": "warning", "message": f"Makes {benchmark.pairs} pairs in {folder}."})
