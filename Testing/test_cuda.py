@@ -19,14 +19,15 @@ def test_the_triton_kernels_compile_and_are_used():
     assert losses.way_on(torch.device("cuda")).terms is fused.terms
 
 
-@pytest.mark.parametrize("window", [3, 7, 9])
-def test_lncc_and_its_gradient_are_those_of_the_cpu(window):
+@pytest.mark.parametrize("similarity", [losses.LocalNCC, losses.LocalInformation])
+@pytest.mark.parametrize("window", [3, 7, 11])
+def test_the_similarities_and_their_gradients_are_those_of_the_cpu(similarity, window):
     generator = torch.Generator().manual_seed(0)
     fixed, warped = (torch.rand(1, 1, 33, 20, 41, generator=generator) for _ in range(2))
     found = {}
     for device in ("cpu", "cuda"):
         point = warped.to(device).requires_grad_(True)
-        value = losses.LocalNCC(fixed.to(device), window)(point)
+        value = similarity(fixed.to(device), window)(point)
         (gradient,) = torch.autograd.grad(value, point)
         found[device] = value.item(), gradient.cpu()
     assert found["cuda"][0] == pytest.approx(found["cpu"][0], abs=1e-5)

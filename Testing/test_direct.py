@@ -68,7 +68,7 @@ def test_noise_alone_deforms_less_than_where_there_is_anatomy_to_follow(monkeypa
     followed = roughness(descended(fixed, moving))[..., 14:-2].std()
     monkeypatch.setattr(direct, "NOISE", 1e-12)
     everywhere = roughness(descended(fixed, moving))[..., 14:-2].std()
-    assert followed < 0.6 * everywhere
+    assert followed < 0.75 * everywhere
 
 
 def test_anatomy_is_followed_as_closely_as_without():

@@ -34,17 +34,23 @@ def test_box_sums_are_those_of_float64(shape, window, seed, channels):
 
 
 @settings(max_examples=15, deadline=None)
-@given(shape=SHAPES, window=st.sampled_from([3, 5, 7, 9]), seed=st.integers(0, 99), offset=st.sampled_from([0.0, 1.0]))
-def test_loss_and_gradient_are_those_of_float64(shape, window, seed, offset):
+@given(
+    similarity=st.sampled_from([losses.LocalNCC, losses.LocalInformation]),
+    shape=SHAPES,
+    window=st.sampled_from([3, 5, 7, 9]),
+    seed=st.integers(0, 99),
+    offset=st.sampled_from([0.0, 1.0]),
+)
+def test_loss_and_gradient_are_those_of_float64(similarity, shape, window, seed, offset):
     """As in test_losses.py, with the same tolerance as plain float32 has there."""
     fixed, warped, weight = volumes(shape, seed, offset)
-    exact = losses.LocalNCC(fixed.double(), window, weight.double())
+    exact = similarity(fixed.double(), window, weight.double())
     wanted = warped.double().requires_grad_(True)
     exact(wanted).backward()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(losses, "way_on", lambda device: losses.Way(fused.terms, fused.box_sum))
         found = warped.clone().requires_grad_(True)
-        value = losses.LocalNCC(fixed, window, weight)(found)
+        value = similarity(fixed, window, weight)(found)
         value.backward()
     assert value.item() == pytest.approx(exact(wanted).item(), rel=1e-3, abs=1e-5)
     largest = float(wanted.grad.abs().max())

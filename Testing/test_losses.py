@@ -1,5 +1,7 @@
 """The losses against float64 references, finite differences and known values."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,8 @@ from mirrba import fields, losses
 SIDES = st.tuples(*[st.integers(1, 11)] * 3)
 
 
-def reference_lncc(fixed, warped, window, weight):
-    """The textbook formula: window sums by convolution, in float64."""
+def reference_correlation(fixed, warped, window):
+    """ρ² by the textbook formula: window sums by convolution, in float64."""
     kernel = torch.ones(1, 1, window, window, window, dtype=torch.float64)
 
     def total(image):
@@ -22,8 +24,19 @@ def reference_lncc(fixed, warped, window, weight):
     cross = total(fixed * warped) - total(fixed) * total(warped) / n
     var_fixed = total(fixed * fixed) - total(fixed) ** 2 / n
     var_warped = total(warped * warped) - total(warped) ** 2 / n
-    weight = weight.double() / weight.double().sum()
-    return -(weight * cross**2 / (var_fixed * var_warped + losses.EPSILON)).sum()
+    return cross**2 / (var_fixed * var_warped + losses.EPSILON)
+
+
+def reference_lncc(fixed, warped, window, weight):
+    return -(weight.double() * reference_correlation(fixed, warped, window)).sum() / weight.double().sum()
+
+
+def reference_information(fixed, warped, window, weight):
+    terms = (1 - reference_correlation(fixed, warped, window) + losses.SLACK).log() / 2
+    return (weight.double() * terms).sum() / weight.double().sum()
+
+
+KINDS = [(losses.LocalNCC, reference_lncc), (losses.LocalInformation, reference_information)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,22 +49,55 @@ def test_the_box_sum_is_a_convolution_with_ones(shape, window, seed):
 
 
 @settings(max_examples=40, deadline=None)
-@given(shape=SIDES, window=st.sampled_from([3, 5, 7]), seed=st.integers(0, 1000), offset=st.sampled_from([0.0, 1.0]))
-def test_lncc_agrees_with_its_float64_reference_in_value_and_gradient(shape, window, seed, offset):
+@given(
+    kind=st.sampled_from(KINDS),
+    shape=SIDES,
+    window=st.sampled_from([3, 5, 7]),
+    seed=st.integers(0, 1000),
+    offset=st.sampled_from([0.0, 1.0]),
+)
+def test_the_similarities_agree_with_float64_in_value_and_gradient(kind, shape, window, seed, offset):
+    similarity, reference = kind
     generator = torch.Generator().manual_seed(seed)
     fixed, warped, weight = (torch.rand(1, 1, *shape, generator=generator) for _ in range(3))
     fixed, warped = fixed + offset, (warped + offset).requires_grad_()
-    value = losses.LocalNCC(fixed, window, weight)(warped)
+    value = similarity(fixed, window, weight)(warped)
     (gradient,) = torch.autograd.grad(value, warped)
-    expected = reference_lncc(fixed, warped, window, weight)
+    expected = reference(fixed, warped, window, weight)
     (expected_gradient,) = torch.autograd.grad(expected, warped)
     assert value.item() == pytest.approx(expected.item(), abs=2e-4)
     assert (gradient - expected_gradient).abs().max() < 2e-3 * max(1.0, float(expected_gradient.abs().max()))
 
 
-def test_the_gradient_of_lncc_passes_gradcheck():
+@pytest.mark.parametrize("similarity", [losses.LocalNCC, losses.LocalInformation])
+def test_the_gradient_passes_gradcheck(similarity):
     fixed, warped = (torch.rand(1, 1, 6, 7, 5, dtype=torch.double) for _ in range(2))
-    assert torch.autograd.gradcheck(losses.LocalNCC(fixed, 3), (warped.requires_grad_(),))
+    assert torch.autograd.gradcheck(similarity(fixed, 3), (warped.requires_grad_(),))
+
+
+def test_the_information_of_a_pair_is_that_of_its_correlation():
+    """Of two Gaussians with correlation ρ: -½ log(1 - ρ²), but for the slack and the windows' scatter."""
+    fixed, other = torch.randn(2, 1, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0))
+    inner = torch.zeros_like(fixed)
+    inner[..., 4:-4, 4:-4, 4:-4] = 1
+    for rho in (0.3, 0.8):
+        warped = rho * fixed + math.sqrt(1 - rho**2) * other
+        found = losses.LocalInformation(fixed, 9, inner)(warped).item()
+        assert found == pytest.approx(0.5 * math.log(1 - rho**2 + losses.SLACK), abs=0.01)
+
+
+def test_near_a_match_the_information_pulls_on_where_lncc_has_levelled_off():
+    """Relative to a window that matches badly, one that nearly matches counts more."""
+    generator = torch.Generator().manual_seed(0)
+    fixed, noise = torch.rand(2, 1, 1, 9, 9, 18, generator=generator)
+    spoiled = fixed + torch.where(torch.arange(18) < 9, 0.1, 2.0) * noise
+
+    def near_to_far(similarity):
+        point = spoiled.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(similarity(fixed, 3)(point), point)
+        return (gradient[..., :8].norm() / gradient[..., 10:].norm()).item()
+
+    assert near_to_far(losses.LocalInformation) > 3 * near_to_far(losses.LocalNCC)
 
 
 def test_lncc_is_minus_one_for_equal_and_for_linearly_related_images():

@@ -39,13 +39,19 @@ def test_on_a_gpu_the_papers_schedule_and_grid_are_used():
     assert schedule.spacing_for(resolve("mirrba"), "cuda", lambda spacing: round((800 / spacing) ** 3), 1.0) == 4.0
 
 
-def test_on_a_cpu_the_grid_is_coarser_but_never_finer_than_the_image():
+def test_on_a_cpu_a_networks_grid_is_coarser_but_never_finer_than_the_image():
     def voxels_at(spacing):
         return round(480 * 300 * 900 / spacing**3)
 
     spacing = schedule.spacing_for(resolve("mirrba"), "cpu", voxels_at, 2.0)
     assert voxels_at(spacing) <= schedule.CPU_VOXELS < voxels_at(spacing - schedule.ROUNDING)
     assert schedule.spacing_for(resolve("mirrba"), "cpu", lambda spacing: 10, 5.0) == 5.0
+
+
+def test_the_descent_alone_works_on_a_finer_grid_while_the_voxels_suffice():
+    assert schedule.spacing_for(resolve("default"), "cpu", lambda spacing: 10, 8.0) == 6.0
+    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 5.75
+    assert schedule.spacing_for(resolve("default", stop_level=None), "cpu", lambda spacing: 10, 8.0) == 8.0
 
 
 @pytest.mark.parametrize("preset", PAPERS)

@@ -14,7 +14,7 @@ from typing import Any
 
 import machine
 import SimpleITK as sitk
-from mirrba import direct, images
+from mirrba import direct, images, losses, schedule
 from mirrba.experiment.cohort import Pair, read_cohort
 from mirrba.experiment.displacement import sampled
 from mirrba.experiment.scores import score
@@ -41,9 +41,11 @@ ALIGNED = {"init": "affine"}
 NETWORK = {**ALIGNED, "finish": (60, 60, 50)}
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "default": ("default", {}, {}),
-    "fast: window 7 alone": ("fast", {}, {}),
-    "window 9 alone": ("fast", {"windows": (9,)}, {}),
-    "window 5 alone": ("fast", {"windows": (5,)}, {}),
+    "fast: window 9 alone": ("fast", {}, {}),
+    "window 7 alone": ("fast", {"windows": (7,)}, {}),
+    "window 11 alone": ("fast", {"windows": (11,)}, {}),
+    "fast, squared correlation as the paper": ("fast", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
+    "fast, the image's own grid": ("fast", {}, {(schedule, "FINER"): 1.0}),
     "fast, the field smoothed alike everywhere": ("fast", {}, {(direct, "NOISE"): 1e-12}),
     "fast, finest level as smooth as the others": (
         "fast",

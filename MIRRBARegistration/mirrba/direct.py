@@ -2,8 +2,7 @@
 
 Our own presets are this alone. Before the network it finds the large motion in seconds (the paper's "Combined" with a
 start of our own); after it, it adds the detail of the finest grid, where a network is slow. Smoothing update and field
-is the regularisation: the field most where the fixed image shows nothing but noise, since LNCC pulls as hard there as
-at the edge of a lesion.
+is the regularisation: the field most where the fixed image shows nothing but noise, which pulls as well.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from .progress import Progress, Stage
 from .pyramid import level_shapes, levels_of
 
 UPDATE_SIGMA, FIELD_SIGMA = 1.73, 0.7  # voxels
-FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.45  # voxels: lesions are a few of them wide
-PLAIN_SIGMA = 1.0  # voxels: of the field where the fixed image has no contrast
+FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.31  # voxels: lesions are a few of them wide
+PLAIN_SIGMA = 1.2  # voxels: of the field where the fixed image has no contrast
 NOISE = 1e-3  # variance of the normalised intensities that is as likely noise as anatomy
 STEP = 0.5  # voxels, the longest vector of an update
 PATIENCE = 5  # iterations without a better one before the step is halved
@@ -137,7 +136,7 @@ def _descend_levels(
             displacement = found["displacement"].to(displacement.device)
             continue
         progress.begin(stage)
-        similarity = losses.LocalNCC(pair.fixed[level], window, pair.weight[level])
+        similarity = losses.LocalInformation(pair.fixed[level], window, pair.weight[level])
         displacement = fields.resize(displacement, fields.shape_of(pair.fixed[level]))
         warp = partial(seen.warp, level)
         sigmas = _sigmas(finest=level == len(stages) - 1)
@@ -186,7 +185,7 @@ def _descend_level(
         (gradient,) = torch.autograd.grad(loss, displacement)
         value = float(loss.detach())
         if math.isfinite(value):
-            progress.step(iteration, value, {"lncc": value})
+            progress.step(iteration, value, {"information": value})
         elif math.isinf(lowest):
             progress.verify(value)
         else:

@@ -49,7 +49,19 @@ def _product_sums(fixed, warped, out, count, stride, size, RADIUS: tl.constexpr,
 
 
 @triton.jit
-def _terms(sums, sum_fixed, var_fixed, weight, value, out, count, volume, EPSILON: tl.constexpr, BLOCK: tl.constexpr):
+def _terms(
+    sums,
+    sum_fixed,
+    var_fixed,
+    weight,
+    value,
+    out,
+    count,
+    volume,
+    EPSILON: tl.constexpr,
+    SLACK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Each voxel's part of the loss, and its derivatives by the three window sums as `losses.terms` has them."""
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
@@ -61,9 +73,16 @@ def _terms(sums, sum_fixed, var_fixed, weight, value, out, count, volume, EPSILO
     w = tl.load(weight + index, mask=inside, other=0.0)
     cross = product - f * sum_warped / volume
     denominator = v * tl.maximum(square - sum_warped * sum_warped / volume, 0.0) + EPSILON
+    squared = cross * cross / denominator
+    if SLACK is None:
+        part = -w * squared
+    else:
+        unexplained = tl.maximum(1 - squared, 0.0) + SLACK
+        part = w * tl.log(unexplained) / 2
+        w = w / (2 * unexplained)
     by_cross = -2 * w * cross / denominator
-    by_square = w * cross * cross * v / (denominator * denominator)
-    tl.store(value + index, -w * cross * cross / denominator, mask=inside)
+    by_square = w * squared * v / denominator
+    tl.store(value + index, part, mask=inside)
     tl.store(out + index, by_cross, mask=inside)
     tl.store(out + count + index, by_square, mask=inside)
     tl.store(out + 2 * count + index, -(f * by_cross + 2 * sum_warped * by_square) / volume, mask=inside)
@@ -86,7 +105,7 @@ def terms(ncc: losses.LocalNCC, warped: Tensor) -> tuple[Tensor, Tensor]:
     value, out = torch.empty_like(warped), torch.empty_like(sums)
     volume = float(ncc.window**3)
     _terms[_programs(count)](
-        sums, ncc.sum_fixed, ncc.var_fixed, ncc.weight, value, out, count, volume, losses.EPSILON, BLOCK
+        sums, ncc.sum_fixed, ncc.var_fixed, ncc.weight, value, out, count, volume, losses.EPSILON, ncc.slack, BLOCK
     )
     return value.sum(), out
 
@@ -105,10 +124,10 @@ def _programs(count: int) -> tuple[int]:
 def works_on(device: torch.device) -> bool:
     """Whether the kernels compile on this device and give there what plain PyTorch gives: tried."""
     fixed, warped, weight = torch.rand(3, 1, 1, 13, 11, 17, device=device)
-    ncc = losses.LocalNCC(fixed, 5, weight)
+    kinds = [kind(fixed, 5, weight) for kind in (losses.LocalNCC, losses.LocalInformation)]
     try:
-        found = [*terms(ncc, warped), box_sum(warped, 5)]
+        found = [box_sum(warped, 5), *(part for ncc in kinds for part in terms(ncc, warped))]
     except Exception:  # whatever a compiler may raise: the plain way is there
         return False
-    expected = [*losses.terms(ncc, warped), losses.box_sum(warped, 5)]
+    expected = [losses.box_sum(warped, 5), *(part for ncc in kinds for part in losses.terms(ncc, warped))]
     return all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(found, expected, strict=True))

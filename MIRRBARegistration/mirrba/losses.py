@@ -16,6 +16,7 @@ from torch import Tensor
 from . import fields
 
 EPSILON = 1e-5  # as LapIRN
+SLACK = 0.03  # of ρ² = 1, where the information of a window has no bound
 
 
 def box_sum(image: Tensor, window: int) -> Tensor:
@@ -42,6 +43,8 @@ class LocalNCC:
     may be compared.
     """
 
+    slack: float | None = None
+
     def __init__(self, fixed: Tensor, window: int, weight: Tensor | None = None) -> None:
         self.window = window
         self.fixed = fixed.contiguous()
@@ -52,6 +55,16 @@ class LocalNCC:
 
     def __call__(self, warped: Tensor) -> Tensor:
         return _LocalNCCFunction.apply(warped, self)  # type: ignore[no-untyped-call]
+
+
+class LocalInformation(LocalNCC):
+    """`½ mean(weight · log(1 - ρ² + SLACK))`, ρ a window's correlation: minus two Gaussians' mutual information, nats.
+
+    The square levels off where edges nearly match. This pulls on there, so noise, whose ρ stays small, has less of a
+    say beside them.
+    """
+
+    slack = SLACK
 
 
 class _LocalNCCFunction(torch.autograd.Function):
@@ -83,10 +96,17 @@ def terms(ncc: LocalNCC, warped: Tensor) -> tuple[Tensor, Tensor]:
     cross = box_sum(ncc.fixed * warped, ncc.window) - ncc.sum_fixed * sum_warped / n
     var_warped = (box_sum(warped * warped, ncc.window) - sum_warped**2 / n).clamp_min_(0)
     denominator = ncc.var_fixed * var_warped + EPSILON
-    by_cross = -2 * ncc.weight * cross / denominator
-    by_square = ncc.weight * cross**2 * ncc.var_fixed / denominator**2
+    squared, pull = cross**2 / denominator, ncc.weight
+    if ncc.slack is None:
+        value = -(ncc.weight * squared).sum()
+    else:
+        unexplained = (1 - squared).clamp_min_(0) + ncc.slack
+        value = (ncc.weight * unexplained.log()).sum() / 2
+        pull = ncc.weight / (2 * unexplained)
+    by_cross = -2 * pull * cross / denominator
+    by_square = pull * squared * ncc.var_fixed / denominator
     by_sum = -(ncc.sum_fixed * by_cross + 2 * sum_warped * by_square) / n
-    return -(ncc.weight * cross**2 / denominator).sum(), torch.cat([by_cross, by_square, by_sum], dim=1)
+    return value, torch.cat([by_cross, by_square, by_sum], dim=1)
 
 
 class Way(NamedTuple):

@@ -78,7 +78,7 @@ PRESETS: dict[str, Preset] = dict(
             "Affine, then multi-scale descent without a network, twice: the mean is smoother than one.",
             26,
             start=(100, 100, 50),
-            windows=(7, 9),
+            windows=(7, 11),
             stop_level=0,
         ),
         _ours(
@@ -86,6 +86,7 @@ PRESETS: dict[str, Preset] = dict(
             "As default, with one descent only: about half the time.",
             15,
             start=(100, 100, 50),
+            windows=(9,),
             stop_level=0,
         ),
         _paper("mirrba", "The paper's method: a three-level network optimised from scratch on the pair."),

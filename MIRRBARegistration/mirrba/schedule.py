@@ -16,6 +16,7 @@ CPU_VOXELS = 400_000  # a network's iteration at the finest level then takes one
 CPU_VOXELS_DESCENT = 1_200_000  # where the finest grid is left to the descent without network
 CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
 ROUNDING = 0.25  # mm
+FINER = 0.75  # of the image's own spacing, for the descent without network: half a voxel is a third of a small lesion
 
 
 def iterations_for(config: Config, device: str) -> tuple[int, ...]:
@@ -40,12 +41,13 @@ def rounded_up(spacing_mm: float) -> float:
 
 
 def spacing_for(config: Config, device: str, voxels_at: Callable[[float], int], native_mm: float) -> float:
-    """Isotropic working spacing, mm: the user's; else the image's own finest, or coarser so that the grid holds no
-    more voxels than the device's limit, in quarters of a millimetre. `voxels_at` counts the grid's for a spacing.
+    """Isotropic working spacing, mm: the user's; else the image's own finest, or FINER without a network, or coarser so
+    that the grid holds no more voxels than the device's limit, in quarters of a millimetre. `voxels_at` counts the
+    grid's for a spacing.
     """
     if config.spacing is not None:
         return config.spacing
-    spacing = rounded_up(native_mm)
+    spacing = rounded_up(native_mm * (FINER if config.stop_level == 0 else 1.0))
     while voxels_at(spacing) > voxel_limit(config, device):
         spacing += ROUNDING
     return spacing
