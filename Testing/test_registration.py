@@ -247,7 +247,7 @@ def test_progress_rises_and_knows_its_time(pair):
     assert fractions == sorted(fractions)
     assert {event.stage for event in events} == {"preparing", "start 1 of 3", "start 2 of 3", "start 3 of 3"}
     assert events[-1].remaining is not None
-    assert "voxels of 12 mm" in events[-1].plan
+    assert "voxels of 9 mm" in events[-1].plan  # three quarters of the image's 12
 
 
 def test_a_run_stops_when_asked(pair):
