@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from mirrba import losses, register
+from mirrba import fields, graphs, losses, register
+from mirrba.finished import FinishedStages
 from mirrba.images import Prepared
+from mirrba.optimize import optimize, stages
 from mirrba.presets import resolve
+from mirrba.progress import Progress
 
 if not torch.cuda.is_available():
     pytest.skip("this machine has no CUDA device", allow_module_level=True)
@@ -32,6 +35,25 @@ def test_the_similarities_and_their_gradients_are_those_of_the_cpu(similarity, w
         found[device] = value.item(), gradient.cpu()
     assert found["cuda"][0] == pytest.approx(found["cpu"][0], abs=1e-5)
     assert (found["cuda"][1] - found["cpu"][1]).abs().max() < 1e-3 * found["cpu"][1].abs().max()
+
+
+@pytest.mark.parametrize("preset", ["mirrba", "mirrba-depth-4-max-up", "mirrba-wo-archi"])
+def test_graphs_are_replayed_and_end_where_the_steps_one_by_one_end(monkeypatch, preset):
+    config, shape = resolve(preset, freeze=0.2), (48, 32, 64)
+    iterations = (20,) * config.depth
+    generator = torch.Generator().manual_seed(0)
+    fixed = fields.resize(torch.rand(1, 1, 6, 4, 8, generator=generator), shape).cuda()
+    moving = fixed.roll(2, dims=4)
+    replays = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
+    ends = []
+    for recorded in (True, False):
+        monkeypatch.setattr(graphs, "pay_on", lambda device, voxels, recorded=recorded: recorded)
+        progress = Progress(stages(config, iterations, shape))
+        ends.append(optimize(fixed, moving, torch.ones_like(fixed), config, iterations, progress, FinishedStages()))
+    assert len(replays) > 0.7 * sum(iterations), "the records were not kept"
+    assert (ends[0] - ends[1]).norm(dim=1).mean() < 0.05 * ends[1].norm(dim=1).mean()
 
 
 @pytest.mark.parametrize(

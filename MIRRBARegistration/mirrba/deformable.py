@@ -25,6 +25,9 @@ class DeformableConv3d(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # what nn.Conv3d starts from
         self.offsets = nn.Conv3d(inputs, 3 * TAPS, 3, padding=1, bias=False)
         nn.init.zeros_(self.offsets.weight)
+        taps = [[tap % 3 - 1, tap // 3 % 3 - 1, tap // 9 - 1] for tap in range(TAPS)]
+        self.taps: Tensor
+        self.register_buffer("taps", torch.tensor(taps, dtype=torch.float32), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """`[1, inputs, z, y, x]` → `[1, outputs, z, y, x]`."""
@@ -32,11 +35,10 @@ class DeformableConv3d(nn.Module):
         offsets = _at_least_float32(self.offsets(image))
         total: Tensor | None = None
         for tap in range(TAPS):
-            kz, ky, kx = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
-            place = offsets[:, 3 * tap : 3 * tap + 3] + offsets.new_tensor([kx, ky, kz]).view(1, 3, 1, 1, 1)
-            kernel = self.weight[:, :, kz + 1, ky + 1, kx + 1]
+            place = offsets[:, 3 * tap : 3 * tap + 3] + self.taps[tap].view(1, 3, 1, 1, 1)
+            kernel = self.weight[:, :, tap // 9, tap // 3 % 3, tap % 3]
             # Recomputed in the backward pass: 27 sampled copies of the input would not fit in memory.
-            part = checkpoint(_tap, image, place, kernel, use_reentrant=False)
+            part = checkpoint(_tap, image, place, kernel, use_reentrant=False, preserve_rng_state=False)
             total = part if total is None else total + part
         assert total is not None
         return total

@@ -61,6 +61,7 @@ def resize(field: Tensor, shape: Shape) -> Tensor:
     return F.interpolate(field, size=shape, mode="trilinear", align_corners=False)
 
 
+@lru_cache(maxsize=16)  # made once: to bring it to a GPU makes the host wait
 def _half_voxels(shape: Shape, device: torch.device) -> Tensor:
     depth, height, width = shape
     return torch.tensor([width, height, depth], device=device, dtype=torch.float32).view(1, 3, 1, 1, 1) / 2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from . import fields, losses
+from . import fields, graphs, losses
 from .errors import Diverged
 from .finished import FinishedStages
 from .network import FreeVelocity, Moving, Pyramid, State
@@ -132,23 +132,35 @@ def _optimize_level(
     progress: Progress,
 ) -> State:
     parameters = [p for k in range(level + 1) for p in model.parameters_of(k)]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    fixed = images[level]
+    recorded = graphs.pay_on(fixed.device, fixed.numel())
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, capturable=recorded)
     frozen = iterations if level == 0 else round(config.freeze * iterations)
-    below = lower(model, level, images, moving)
+    seen = lower(model, level, images, moving)
+
+    def step_from(below: Callable[[], State | None]) -> graphs.Step:
+        def step() -> graphs.Found:
+            state = model.step(level, below(), moving, fixed)
+            displacement = fields.integrate(state.velocity)
+            terms = objective(state, displacement, similarity(moving.warp(level, displacement)), config)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            told = {name: term.detach() for name, term in terms.items()}
+            return graphs.Found(displacement.detach(), loss.detach(), told)
+
+        return graphs.Replayed(step, optimizer) if recorded else step
+
+    step = step_from(lambda: seen)
     for iteration in range(1, iterations + 1):
-        if iteration > frozen:
-            below = forward(model, level, images, moving)
-        state = model.step(level, below, moving, images[level])
-        displacement = fields.integrate(state.velocity)
-        terms = objective(state, displacement, similarity(moving.warp(level, displacement)), config)
-        loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        progress.step(iteration, loss.detach(), {name: term.detach() for name, term in terms.items()})
+        if iteration == frozen + 1:
+            step = step_from(lambda: forward(model, level, images, moving))
+        found = step()
+        progress.step(iteration, found.loss.clone(), dict(found.terms))
         if progress.kept():
             break
-        progress.preview(partial(moving.through_start, level, displacement))
+        progress.preview(partial(moving.through_start, level, found.displacement))
     with torch.no_grad():
         result = forward(model, level + 1, images, moving)
     assert result is not None
