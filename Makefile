@@ -50,7 +50,7 @@ COMPARED = identity,default,fast,greedy
 benchmarks: $(READY)
 	$(BIN)/mirrba benchmark --pairs 10 --methods $(COMPARED) -o build/benchmark-6mm
 	$(BIN)/mirrba benchmark --pairs 10 --spacing 8 --seed 800 --methods $(COMPARED),syn,convexadam -o build/benchmark-8mm
-	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast -o build/benchmark-4mm
+	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast,syn -o build/benchmark-4mm
 	$(if $(PET),$(BIN)/mirrba benchmark --pairs 0 --pet $(PET) --methods $(COMPARED) -o build/benchmark-pet)
 	for place in build/benchmark-*mm $(if $(PET),build/benchmark-pet); do for kind in json md; do \
 		cp $$place/benchmark.$$kind benchmarks/results/$$(basename $$place).$$kind; done; done
@@ -66,7 +66,7 @@ gpu: $(READY)
 	$(BIN)/python -m pytest Testing/test_cuda.py
 	$(BIN)/python benchmarks/lncc.py --device cuda --side 200
 	$(BIN)/python benchmarks/operations.py --device cuda --side 160
-	$(BIN)/python benchmarks/cost.py --device cuda --sides 64,96,128,160,200 --iterations 20
+	$(BIN)/python benchmarks/cost.py --device cuda --sides 64,96,128,160,200 --iterations 100
 	$(BIN)/mirrba benchmark --pairs 3 --spacing 4 --methods identity,default,fast,mirrba --device cuda -o build/benchmark-gpu
 
 # All peers: itk-elastix is 1.6 GB, which no test needs.
