@@ -51,15 +51,31 @@ def test_smoothing_is_scipy_s_gaussian_in_float64_renormalised_at_the_border(sha
     np.testing.assert_allclose(direct.smooth(field, sigma)[0].numpy(), np.stack(expected), rtol=2e-6, atol=1e-6)
 
 
-def test_contrast_is_none_in_a_flat_image_and_near_one_at_an_edge():
+def test_contrast_is_none_where_both_images_are_flat_and_near_one_at_an_edge_of_either():
     flat = torch.full((1, 1, *SHAPE), 0.5)
     edge = flat.clone()
     edge[..., 12:] = 1.0
     inside = slice(4, -4)  # windows that reach beyond the face see the zero there
-    assert direct.contrast(losses.LocalNCC(flat, 7))[0, 0, inside, inside, inside].max() < 0.01
-    found = direct.contrast(losses.LocalNCC(edge, 7))[0, 0, 12, 12]
-    assert found[12] > 0.98
-    assert found[6] < 0.01
+    assert direct.contrast(losses.LocalNCC(flat, 7), flat)[0, 0, inside, inside, inside].max() < 0.01
+    for fixed, moving in ((edge, flat), (flat, edge), (edge, edge)):
+        found = direct.contrast(losses.LocalNCC(fixed, 7), moving)[0, 0, 12, 12]
+        assert found[12] > 0.98
+        assert found[6] < 0.01
+
+
+def test_what_vanished_shrinks_more_than_where_the_fixed_image_alone_is_asked(monkeypatch):
+    z, y, x = torch.meshgrid(*[torch.arange(float(n)) - 12 for n in SHAPE], indexing="ij")
+    lesion = 0.4 * torch.exp(-(x**2 + y**2 + z**2) / 12)
+    fixed, moving = half_noise(0), half_noise(1) + lesion
+
+    def left() -> float:
+        """Of the lesion, where the field has brought it."""
+        return float(fields.warp(lesion[None, None], descended(fixed, moving)).sum() / lesion.sum())
+
+    either = left()
+    contrast = direct.contrast
+    monkeypatch.setattr(direct, "contrast", lambda similarity, warped: contrast(similarity, similarity.fixed))
+    assert either < left() - 0.05
 
 
 def test_noise_alone_deforms_less_than_where_there_is_anatomy_to_follow(monkeypatch):

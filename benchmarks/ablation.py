@@ -23,6 +23,7 @@ from mirrba.images import read_volume
 from mirrba.phantom import write_pairs
 from mirrba.presets import resolve
 from mirrba.registration import register
+from torch import Tensor
 
 PAIRS, SPACING, SEED = 2, 8.0, 700
 SHOWN = ("dice_organs", "dice_lesions", "detection_rate", "disappearing_rate", "tre_mm", "tre_body_mm", "sd_jacobian")
@@ -36,6 +37,14 @@ def linear(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, 
 
 resampled = images._resampled
 
+
+def of_fixed(similarity: losses.LocalNCC, warped: Tensor) -> Tensor:
+    """In place of direct.contrast: what vanished is no contrast."""
+    return either(similarity, similarity.fixed)
+
+
+either = direct.contrast
+
 # name: (preset, settings, what is put in place of a module's own)
 ALIGNED = {"init": "affine"}
 NETWORK = {**ALIGNED, "finish": (60, 60, 50)}
@@ -46,6 +55,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "window 11 alone": ("fast", {"windows": (11,)}, {}),
     "fast, squared correlation as the paper": ("fast", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
     "fast, the image's own grid": ("fast", {}, {(schedule, "FINER"): 1.0}),
+    "fast, the contrast of the fixed image alone": ("fast", {}, {(direct, "contrast"): of_fixed}),
     "fast, the field smoothed alike everywhere": ("fast", {}, {(direct, "NOISE"): 1e-12}),
     "fast, finest level as smooth as the others": (
         "fast",

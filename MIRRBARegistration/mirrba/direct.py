@@ -2,7 +2,7 @@
 
 Our own presets are this alone. Before the network it finds the large motion in seconds (the paper's "Combined" with a
 start of our own); after it, it adds the detail of the finest grid, where a network is slow. Smoothing update and field
-is the regularisation: the field most where the fixed image shows nothing but noise, which pulls as well.
+is the regularisation: the field most where the images show nothing but noise, which pulls as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .pyramid import level_shapes, levels_of
 
 UPDATE_SIGMA, FIELD_SIGMA = 1.73, 0.7  # voxels
 FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.31  # voxels: lesions are a few of them wide
-PLAIN_SIGMA = 1.2  # voxels: of the field where the fixed image has no contrast
-NOISE = 1e-3  # variance of the normalised intensities that is as likely noise as anatomy
+PLAIN_SIGMA = 1.2  # voxels: of the field where neither image has contrast
+NOISE = 2e-3  # variance of the normalised intensities that is as likely noise as anatomy
 STEP = 0.5  # voxels, the longest vector of an update
 PATIENCE = 5  # iterations without a better one before the step is halved
 LEAST_STEP = 0.03  # voxels; below it the level is done
@@ -153,9 +153,14 @@ def _sigmas(finest: bool) -> tuple[float, float]:
     return (FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA) if finest else (UPDATE_SIGMA, FIELD_SIGMA)
 
 
-def contrast(similarity: losses.LocalNCC) -> Tensor:
-    """How much more than noise the fixed image shows in the window around a voxel: 0 to 1, `[1, 1, z, y, x]`."""
-    variance = similarity.var_fixed / similarity.window**3
+def contrast(similarity: losses.LocalNCC, warped: Tensor) -> Tensor:
+    """How much more than noise either image shows in the window around a voxel: 0 to 1, `[1, 1, z, y, x]`.
+
+    Either: a lesion that vanished is in the moving image alone.
+    """
+    window = similarity.window
+    of_warped = losses.variance_sum(warped, losses.box_sum(warped, window), window)
+    variance = torch.maximum(similarity.var_fixed, of_warped) / window**3
     return (variance / (variance + NOISE)).sqrt()
 
 
@@ -177,7 +182,7 @@ def _descend_level(
     Raises Diverged where there is no better place than one without a finite loss.
     """
     update_sigma, field_sigma = sigmas
-    share = contrast(similarity)
+    share = contrast(similarity, warp(displacement).detach())
     step, best, lowest, stuck = STEP, displacement, float("inf"), 0
     for iteration in range(1, iterations + 1):
         displacement = displacement.detach().requires_grad_(True)

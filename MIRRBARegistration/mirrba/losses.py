@@ -35,6 +35,11 @@ def box_sum(image: Tensor, window: int) -> Tensor:
     return image
 
 
+def variance_sum(image: Tensor, sums: Tensor, window: int) -> Tensor:
+    """Variance times count of the window around each voxel; `sums` are the image's own."""
+    return (box_sum(image * image, window) - sums**2 / window**3).clamp_min_(0)
+
+
 class LocalNCC:
     """Squared local cross-correlation with a fixed image, whose window sums are computed once.
 
@@ -49,7 +54,7 @@ class LocalNCC:
         self.window = window
         self.fixed = fixed.contiguous()
         self.sum_fixed = box_sum(fixed, window)
-        self.var_fixed = (box_sum(fixed * fixed, window) - self.sum_fixed**2 / window**3).clamp_min_(0)
+        self.var_fixed = variance_sum(fixed, self.sum_fixed, window)
         total = float(weight.sum()) if weight is not None else float(fixed.numel())
         self.weight = (torch.ones_like(fixed) if weight is None else weight.contiguous()) / (total or 1.0)
 
@@ -94,7 +99,7 @@ def terms(ncc: LocalNCC, warped: Tensor) -> tuple[Tensor, Tensor]:
     n = ncc.window**3
     sum_warped = box_sum(warped, ncc.window)
     cross = box_sum(ncc.fixed * warped, ncc.window) - ncc.sum_fixed * sum_warped / n
-    var_warped = (box_sum(warped * warped, ncc.window) - sum_warped**2 / n).clamp_min_(0)
+    var_warped = variance_sum(warped, sum_warped, ncc.window)
     denominator = ncc.var_fixed * var_warped + EPSILON
     squared, pull = cross**2 / denominator, ncc.weight
     if ncc.slack is None:
