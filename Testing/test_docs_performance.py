@@ -38,18 +38,17 @@ def medians(name: str) -> list[str]:
     return found
 
 
+MARKS = {"better": " ▲", "worse": " ▼", None: ""}
+
+
 def ablation() -> list[str]:
-    names = ("dice_organs", "dice_lesions", "detection_rate", "disappearing_rate")
-    return [
-        row(
-            variant,
-            *(f"{mean[name]:.3f}" for name in names),
-            f"{mean['tre_mm']:.2f}",
-            f"{mean['tre_body_mm']:.2f}",
-            f"{mean['sd_jacobian']:.3f}",
-        )
-        for variant, mean in result("ablation")["means"].items()
-    ]
+    content = result("ablation")
+    found = []
+    for variant, mean in content["means"].items():
+        digits = {name: 2 if name.startswith("tre") else 3 for name in mean if name != "seconds"}
+        apart = content["apart"][variant]
+        found.append(row(variant, *(f"{mean[name]:.{n}f}{MARKS[apart.get(name)]}" for name, n in digits.items())))
+    return found
 
 
 def lncc() -> list[str]:
