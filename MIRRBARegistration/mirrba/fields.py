@@ -96,7 +96,7 @@ def _gradient(displacement: Tensor) -> Tensor:
 
 
 def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
-    """The displacement v with (p + v(p)) + u(p + v(p)) = p, by damped Newton steps on every voxel.
+    """The displacement v with (p + v(p)) + u(p + v(p)) = p, by damped Newton steps on the voxels that still move.
 
     Plain fixed-point iteration diverges where the map stretches more than twofold, as around a filling bladder.
     """
@@ -104,24 +104,40 @@ def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
     u = to_voxels(displacement)
     jacobian = _gradient(u)
     jacobian += torch.eye(3, device=u.device).view(1, 3, 3, 1, 1, 1)
-    flat = jacobian.reshape(1, 9, *shape)
-    inverse = torch.zeros_like(u)
+    maps = torch.cat([u, jacobian.reshape(1, 9, *shape)], dim=1)
+    half = _half_voxels(shape, u.device).view(3, 1)
+    points = unit_grid(shape, u.device).reshape(3, -1)
+    inverse = torch.zeros_like(points)
+    moving = torch.arange(points.shape[1], device=u.device)
     for _ in range(iterations):
-        where = from_voxels(inverse)
-        residual = inverse + warp(u, where)
-        step = _solve(warp(flat, where).reshape(1, 3, 3, *shape), residual)
-        length = step.norm(dim=1, keepdim=True)
-        inverse = inverse - step * (2.0 / length.clamp_min(2.0))  # at most two voxels a step
-        if float(length.max()) < 1e-3:
+        v = inverse[:, moving]
+        there = _at(maps, points[:, moving] + v / half)
+        step = _solve(there[3:], v + there[:3])
+        length = step.square().sum(0).sqrt()
+        inverse[:, moving] = v - step * (2.0 / length.clamp_min(2.0))  # at most two voxels a step
+        moving = moving[length >= 1e-3]
+        if len(moving) == 0:
             break
-    return from_voxels(inverse)
+    return from_voxels(inverse.reshape(1, 3, *shape))
+
+
+def _at(maps: Tensor, points: Tensor) -> Tensor:
+    """`[1, c, z, y, x]` maps at unit coordinates `[3, n]`, trilinear: `[c, n]`."""
+    grid = points.T.reshape(1, -1, 1, 1, 3)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False).reshape(
+        len(maps[0]), -1
+    )
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve 3×3 systems voxelwise: matrix `[1, 3, 3, …]`, right `[1, 3, …]`."""
-    columns = [matrix[:, :, k] for k in range(3)]
-    crosses = [torch.linalg.cross(columns[(k + 1) % 3], columns[(k + 2) % 3], dim=1) for k in range(3)]
-    determinant = (columns[0] * crosses[0]).sum(1, keepdim=True)
+    """Solve 3×3 systems by Cramer's rule: matrix `[9, n]`, row by row, right `[3, n]`."""
+    a, b, c, d, e, f, g, h, i = matrix
+    x, y, z = right
+    determinant = a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
     determinant = torch.where(determinant.abs() < 0.05, torch.full_like(determinant, 0.05), determinant)
-    parts = [(crosses[k] * right).sum(1, keepdim=True) for k in range(3)]
-    return torch.cat(parts, dim=1) / determinant
+    solved = [
+        x * (e * i - f * h) + y * (c * h - b * i) + z * (b * f - c * e),
+        x * (f * g - d * i) + y * (a * i - c * g) + z * (c * d - a * f),
+        x * (d * h - e * g) + y * (b * g - a * h) + z * (a * e - b * d),
+    ]
+    return torch.stack(solved) / determinant

@@ -98,11 +98,12 @@ class SlicerApplication:
         self._app.startupCompleted.emit()
 
     def processEvents(self, milliseconds: int = 0) -> None:
-        """Let timers fire and views be drawn, for so long."""
-        deadline = QtCore.QDeadlineTimer(milliseconds)
+        """Let timers fire and views be drawn, for so long; between events it sleeps, as an application does."""
         QtWidgets.QApplication.processEvents()
-        while not deadline.hasExpired():
-            QtWidgets.QApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents, 10)
+        if milliseconds > 0:
+            loop = QtCore.QEventLoop()
+            QtCore.QTimer.singleShot(milliseconds, loop.quit)
+            loop.exec()
 
     def waitUntil(self, condition, seconds: float = 30.0) -> None:
         """Process events until the condition holds; TimeoutError if it does not in time."""
