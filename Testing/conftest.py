@@ -15,7 +15,9 @@ from mirrba.job import share_cores
 
 share_cores()  # before torch is imported: on a machine that does other work, too, tests take a third of the time
 
-if shutil.which("nvidia-smi") is None:  # asked by Triton when it is imported: its interpreter needs no GPU
+if (
+    shutil.which("nvidia-smi") is None and not Path("/dev/nvidiactl").exists()
+):  # asked by Triton when it is imported: its interpreter needs no GPU
     os.environ["TRITON_INTERPRET"] = "1"
 
 if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not installed

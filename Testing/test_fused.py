@@ -1,7 +1,11 @@
 """The Triton kernels of LNCC, by Triton's own interpreter on the CPU. On a GPU: test_cuda.py."""
 
+import json
 import os
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,3 +75,42 @@ def test_kernels_that_are_wrong_or_do_not_compile_are_not_used(monkeypatch):
 
     monkeypatch.setattr(fused, "terms", does_not_compile)
     assert not fused.works_on(device)
+
+
+def test_wide_counting_changes_no_bit(monkeypatch):
+    fixed, warped, weight = volumes((5, 7, 6), seed=0)
+    found = []
+    for counted in (2**30, 1):
+        monkeypatch.setattr(fused, "COUNTED", counted)
+        found.append([fused.box_sum(warped, 5), *fused.terms(losses.LocalInformation(fixed, 5, weight), warped)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("similarity", [losses.LocalNCC, losses.LocalInformation])
+def test_what_is_not_a_number_stays_so(similarity):
+    """Else a field that has left the numbers would look like a good one."""
+    fixed, warped, weight = volumes((5, 5, 5), seed=0)
+    warped[..., 2, 2, 2] = torch.nan
+    assert fused.terms(similarity(fixed, 3, weight), warped)[0].isnan()
+
+
+def test_a_gpu_that_is_full_is_not_taken_for_one_without_triton(monkeypatch):
+    def full(ncc, warped):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(fused, "terms", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        fused.works_on(torch.device("cpu"))
+
+
+def test_the_kernels_compile_for_an_h100(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    command = [sys.executable, str(Path(__file__).parent / "compile_kernels.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) == 8
+    for name, ptx in found.items():
+        assert ".target sm_90" in ptx
+        assert name.endswith("True") or "div.s64" not in ptx, f"{name} divides in 64 bits, which is slow"

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,10 @@ def test_the_cpu_takes_over_from_a_gpu_that_is_full(pair, monkeypatch):
     monkeypatch.setattr(devices, "label_of", lambda device: "a GPU" if device.type == "cuda" else "cpu")
     monkeypatch.setattr(devices, "prefers_bfloat16", lambda device: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    made_current = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: made_current.append(device) or nullcontext())
     provenance = register(*pair, resolve("mirrba-depth-2", **SMALL)).provenance
+    assert set(made_current) == {CUDA}  # what Triton and CUDA streams go by
     assert provenance["device"] == "cpu"
     assert "runs on the CPU" in provenance["departures"][-1]
 
@@ -175,6 +179,7 @@ def test_at_the_foot_of_the_ladder_there_is_a_sentence(pair, monkeypatch):
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("MPS backend out of memory"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
         RuntimeError("Exception thrown in SimpleITK: Failed to allocate memory for image."),
         RuntimeError("std::bad_alloc"),
     ],
@@ -252,3 +257,17 @@ def test_a_real_limit_that_nothing_fits_in_ends_with_exit_code_4(pair_folder, tm
     assert done.returncode == 4, done.stderr
     assert "emory" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out/result.json").exists()
+
+
+def test_a_gpu_that_refuses_is_left_out(monkeypatch, caplog):
+    def refuse_the_second(index):
+        if index == 1:
+            raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+        return 2**30, 2**31
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse_the_second)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+    assert [device.name for device in devices.available() if device.name != "mps"] == ["cuda:0", "cpu"]
+    assert "cuda:1 does not answer (CUDA error: all CUDA-capable devices are busy or unavailable)" in caplog.text

@@ -16,6 +16,7 @@ from mirrba import devices, direct, fields, optimize
 from mirrba.finished import FinishedStages
 from mirrba.presets import resolve
 from mirrba.progress import Progress
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 SHOWN = 12
@@ -39,13 +40,16 @@ def descent(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
 
 
 def by_operation(work: partial[None], on_gpu: bool) -> dict[str, Any]:
-    """Percent of the time that operations take themselves, the largest first."""
+    """Percent of the time that operations take themselves, the largest first; on a GPU its kernels."""
     work(1)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities, profile_memory=True) as profiled:
         work(3)
     own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-    rows = sorted(profiled.key_averages(), key=lambda row: getattr(row, own), reverse=True)
+    found = profiled.key_averages()
+    if on_gpu:
+        found = [row for row in found if row.device_type == DeviceType.CUDA and not row.is_user_annotation]
+    rows = sorted(found, key=lambda row: getattr(row, own), reverse=True)
     total = sum(getattr(row, own) for row in rows)
     shares = {row.key: round(100 * getattr(row, own) / total, 1) for row in rows[:SHOWN]}
     return {"milliseconds_of_3": round(total / 1000, 1), "percent": shares}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from .errors import InputError
+
+log = logging.getLogger("mirrba")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Device:
 
 def available() -> list[Device]:
     """Every device that can run a registration, the best first."""
-    found = [_cuda(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found = [device for k in range(count) if (device := _cuda(k)) is not None]
     if torch.backends.mps.is_available() and _runs(torch.device("mps")):
         found.append(Device("mps", "Apple GPU", None, None))
     total, free = _host_memory()
@@ -41,6 +46,11 @@ def choose(name: str) -> torch.device:
         there = ", ".join(device.name for device in devices)
         raise InputError(f"Device '{name}' is not available on this machine; choose auto or one of: {there}.")
     return torch.device(wanted)
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Within it, Triton and CUDA streams use this GPU: both take the current one, whatever a tensor lies on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def label_of(device: torch.device) -> str:
@@ -78,9 +88,9 @@ def bfloat16_is_sound(slices: int) -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """The most memory this process has held: the device's own for CUDA, else the process's resident set."""
+    """The most memory this process has held: for CUDA what PyTorch took of the device, else the resident set."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+        return torch.cuda.max_memory_reserved(device) / 2**20
     try:
         import resource
     except ImportError:  # Windows
@@ -91,8 +101,13 @@ def peak_memory_mb(device: torch.device) -> float | None:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _cuda(index: int) -> Device:
-    free, total = torch.cuda.mem_get_info(index)
+def _cuda(index: int) -> Device | None:
+    """None for a GPU that refuses: another process may have it for itself."""
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+    except RuntimeError as error:
+        log.warning("cuda:%d does not answer (%s); it is left out.", index, str(error).strip().splitlines()[0])
+        return None
     return Device(f"cuda:{index}", torch.cuda.get_device_name(index), total // 2**20, free // 2**20)
 
 

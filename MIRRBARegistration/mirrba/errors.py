@@ -44,6 +44,7 @@ _NO_MEMORY = (
     "memory allocation",
     "create a memory",
     "create a primitive",
+    "unable to find an engine",  # cuDNN, where none of its ways gets its workspace
 )
 
 

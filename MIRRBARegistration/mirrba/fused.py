@@ -6,20 +6,35 @@ pass, and what lies between the sums another. Volumes are `[1, c, z, y, x]`, flo
 
 from __future__ import annotations
 
+import logging
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from . import losses
+from .errors import is_out_of_memory
+
+log = logging.getLogger("mirrba")
 
 BLOCK = 1024  # voxels a program
+COUNTED = 2**30  # voxels that 32 bits count, a shift beyond the last included
 
 
 @triton.jit
-def _sums(image, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr):
+def _first(BLOCK: tl.constexpr, WIDE: tl.constexpr):
+    """The program's first voxel; in 64 bits, whose divisions are slow, only where 32 do not count so far."""
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    return program * BLOCK
+
+
+@triton.jit
+def _sums(image, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     """Along one axis, which has `size` voxels `stride` apart; zero beyond its ends."""
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    index = _first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     place = (index // stride) % size
     total = tl.zeros([BLOCK], tl.float32)
     for shift in tl.static_range(-RADIUS, RADIUS + 1):
@@ -29,9 +44,11 @@ def _sums(image, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.const
 
 
 @triton.jit
-def _product_sums(fixed, warped, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr):
+def _product_sums(
+    fixed, warped, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr
+):
     """As `_sums`, of warped, warped² and fixed·warped: three volumes of `count` voxels."""
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    index = _first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     place = (index // stride) % size
     values = tl.zeros([BLOCK], tl.float32)
     squares = tl.zeros([BLOCK], tl.float32)
@@ -61,9 +78,10 @@ def _terms(
     EPSILON: tl.constexpr,
     SLACK: tl.constexpr,
     BLOCK: tl.constexpr,
+    WIDE: tl.constexpr,
 ):
     """Each voxel's part of the loss, and its derivatives by the three window sums as `losses.terms` has them."""
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    index = _first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     inside = index < count
     sum_warped = tl.load(sums + index, mask=inside, other=0.0)
     square = tl.load(sums + count + index, mask=inside, other=0.0)
@@ -72,12 +90,13 @@ def _terms(
     v = tl.load(var_fixed + index, mask=inside, other=0.0)
     w = tl.load(weight + index, mask=inside, other=0.0)
     cross = product - f * sum_warped / volume
-    denominator = v * tl.maximum(square - sum_warped * sum_warped / volume, 0.0) + EPSILON
+    var_warped = tl.maximum(square - sum_warped * sum_warped / volume, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    denominator = v * var_warped + EPSILON
     squared = cross * cross / denominator
     if SLACK is None:
         part = -w * squared
     else:
-        unexplained = tl.maximum(1 - squared, 0.0) + SLACK
+        unexplained = tl.maximum(1 - squared, 0.0, propagate_nan=tl.PropagateNan.ALL) + SLACK
         part = w * tl.log(unexplained) / 2
         w = w / (2 * unexplained)
     by_cross = -2 * w * cross / denominator
@@ -100,19 +119,18 @@ def terms(ncc: losses.LocalNCC, warped: Tensor) -> tuple[Tensor, Tensor]:
     count, shape = warped.numel(), warped.shape[2:]
     sums = warped.new_empty(1, 3, *shape)
     depth, stride = shape[0], shape[1] * shape[2]
-    _product_sums[_programs(count)](ncc.fixed, warped, sums, count, stride, depth, ncc.window // 2, BLOCK)
+    _product_sums[_programs(count)](ncc.fixed, warped, sums, count, stride, depth, ncc.window // 2, *_blocks(count))
     sums = _along(_along(sums, ncc.window, 3), ncc.window, 4)
     value, out = torch.empty_like(warped), torch.empty_like(sums)
     volume = float(ncc.window**3)
-    _terms[_programs(count)](
-        sums, ncc.sum_fixed, ncc.var_fixed, ncc.weight, value, out, count, volume, losses.EPSILON, ncc.slack, BLOCK
-    )
+    fixed = (ncc.sum_fixed, ncc.var_fixed, ncc.weight)
+    _terms[_programs(count)](sums, *fixed, value, out, count, volume, losses.EPSILON, ncc.slack, *_blocks(count))
     return value.sum(), out
 
 
 def _along(image: Tensor, window: int, axis: int) -> Tensor:
     out = torch.empty_like(image)
-    arguments = (image.numel(), image.stride(axis), image.shape[axis], window // 2, BLOCK)
+    arguments = (image.numel(), image.stride(axis), image.shape[axis], window // 2, *_blocks(image.numel()))
     _sums[_programs(image.numel())](image, out, *arguments)
     return out
 
@@ -121,13 +139,21 @@ def _programs(count: int) -> tuple[int]:
     return (triton.cdiv(count, BLOCK),)
 
 
+def _blocks(count: int) -> tuple[int, bool]:
+    """BLOCK and WIDE of a kernel for so many voxels."""
+    return BLOCK, count >= COUNTED
+
+
 def works_on(device: torch.device) -> bool:
     """Whether the kernels compile on this device and give there what plain PyTorch gives: tried."""
     fixed, warped, weight = torch.rand(3, 1, 1, 13, 11, 17, device=device)
     kinds = [kind(fixed, 5, weight) for kind in (losses.LocalNCC, losses.LocalInformation)]
     try:
         found = [box_sum(warped, 5), *(part for ncc in kinds for part in terms(ncc, warped))]
-    except Exception:  # whatever a compiler may raise: the plain way is there
+    except Exception as error:  # whatever a compiler may raise: the plain way is there
+        if is_out_of_memory(error):
+            raise
+        log.info("The Triton kernels do not work on %s (%s); plain PyTorch computes.", device, error)
         return False
     expected = [losses.box_sum(warped, 5), *(part for ncc in kinds for part in losses.terms(ncc, warped))]
     return all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(found, expected, strict=True))

@@ -4,11 +4,15 @@ takes longer than the kernels do.
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger("mirrba")
 
 SMALL = 128**3  # voxels of a level; above, the GPU is the slower of the two, and a graph keeps the memory of its step
 WARM_UP = 3  # steps before the record: what the libraries choose and allocate at first must not be in it
@@ -39,7 +43,8 @@ def record(step: Step) -> Step:
             step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
+    # The outer one leaves the stream even where the record fails: the inner then does not.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, stream=stream):
         found = step()
 
     def replay() -> Found:
@@ -62,6 +67,10 @@ class Replayed:
 
     def __call__(self) -> Found:
         self._calls += 1
+        if self._calls == 1:
+            with warnings.catch_warnings():  # Adam's, of a step that is no graph's
+                warnings.filterwarnings("ignore", message=".*capturable=True")
+                return self._step()
         return self._step() if self._calls != 2 else self._record()
 
     def _record(self) -> Found:
@@ -74,7 +83,8 @@ class Replayed:
             _put(before, state)
             replay()
             agrees = _agree(parameters, before, after)
-        except RuntimeError:  # of CUDA's many reasons not to record, all are this to PyTorch
+        except RuntimeError as error:  # of CUDA's many reasons not to record, all are this to PyTorch
+            log.info("No CUDA graph could be recorded (%s); the steps are made one by one.", error)
             agrees = False
         if agrees:
             self._step = replay

@@ -53,8 +53,8 @@ class LocalNCC:
     def __init__(self, fixed: Tensor, window: int, weight: Tensor | None = None) -> None:
         self.window = window
         self.fixed = fixed.contiguous()
-        self.sum_fixed = box_sum(fixed, window)
-        self.var_fixed = variance_sum(fixed, self.sum_fixed, window)
+        self.sum_fixed = box_sum(self.fixed, window)
+        self.var_fixed = variance_sum(self.fixed, self.sum_fixed, window)
         total = float(weight.sum()) if weight is not None else float(fixed.numel())
         self.weight = (torch.ones_like(fixed) if weight is None else weight.contiguous()) / (total or 1.0)
 

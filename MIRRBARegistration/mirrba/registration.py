@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -166,14 +167,17 @@ def _with_enough_memory(
     """What `attempt` gives on the first way, from `way` down the ladder, for which there is memory."""
     while True:
         try:
-            return way, attempt(way)
+            with devices.current(way.device):
+                return way, attempt(way)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         # Only here are the tensors free that the error's traceback held.
         gc.collect()
+        fields.unit_grid.cache_clear()
         if way.device.type == "cuda":
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # after a CUDA graph that failed, older PyTorch refuses
+                torch.cuda.empty_cache()
         lower = ladder.below(way, config)
         if lower is None:
             raise _out_of_memory(way, config)

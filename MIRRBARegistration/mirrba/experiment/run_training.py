@@ -32,7 +32,8 @@ def run(training: Training, folder: Path) -> dict[str, Any]:
     examples = [example_of(read_volume(fixed), read_volume(moving), settings)[0] for fixed, moving in training.volumes]
     torch.manual_seed(training.settings.seed)
     network = network_of(settings, mixed).to(device)
-    history = fit(network, examples, training.settings.seed, _tell)
+    with devices.current(device):
+        history = fit(network, examples, training.settings.seed, _tell)
     seconds = time.monotonic() - started
     peak = run_method.peak_memory_mb()
     write_checkpoint(network, folder / CHECKPOINT_FILE)

@@ -1,0 +1,43 @@
+"""Compile the kernels of fused.py for an H100, which needs no GPU, and print the PTX of each as JSON.
+
+Run by test_fused.py in a process of its own, because there Triton is its own interpreter.
+"""
+
+import json
+
+import triton
+from mirrba import fused, losses
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+H100 = GPUTarget("cuda", 90, 32)
+IMAGES = {"image", "fixed", "warped", "sums", "sum_fixed", "var_fixed", "weight", "value", "out"}
+
+
+def kind(name: str, constants: dict) -> str:
+    if name in constants:
+        return "constexpr"
+    return "*fp32" if name in IMAGES else "fp32" if name == "volume" else "i32"
+
+
+def compiled(kernel, **constants) -> str:
+    signature = {name: kind(name, constants) for name in kernel.arg_names}
+    found = triton.compile(ASTSource(fn=kernel, signature=signature, constexprs=constants), target=H100)
+    assert found.asm["cubin"]
+    return found.asm["ptx"]
+
+
+def main() -> None:
+    ptx = {}
+    for wide in (False, True):
+        sizes = {"BLOCK": fused.BLOCK, "WIDE": wide}
+        for kernel in (fused._sums, fused._product_sums):
+            ptx[f"{kernel.__name__} {wide}"] = compiled(kernel, RADIUS=3, **sizes)
+        for slack in (None, losses.SLACK):
+            name = f"{fused._terms.__name__} {slack} {wide}"
+            ptx[name] = compiled(fused._terms, EPSILON=losses.EPSILON, SLACK=slack, **sizes)
+    print(json.dumps(ptx))
+
+
+if __name__ == "__main__":
+    main()
