@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -46,8 +47,8 @@ def take(application: SlicerApplication, folder: Path, preset: str) -> None:
     ui.presetComboBox.setCurrentIndex(ui.presetComboBox.findText(preset))
 
     ui.applyButton.click()
-    application.waitUntil(lambda: run._preview is not None, 300)
-    application.processEvents(15_000)  # the first preview is the start, nearly
+    finest = re.compile(r"3 of 3 · iteration [34]\d")  # what is shown is nearly there
+    application.waitUntil(lambda: run._preview is not None and finest.search(ui.statusLabel.text), 300)
     picture("running")
     application.waitUntil(lambda: run.queue is None, 3600)
     application.processEvents(200)
@@ -60,6 +61,7 @@ def take(application: SlicerApplication, folder: Path, preset: str) -> None:
     application.waitUntil(lambda: run.queue is None, 60)
     ui.reviewCollapsibleButton.collapsed = True
     ui.logGroupBox.collapsed = False
+    application.processEvents(200)
     picture("failed")
 
 
