@@ -61,6 +61,7 @@ benchmarks: $(READY)
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/known_deformations.py
 	$(BIN)/python benchmarks/ablation.py -o build/ablation
+	$(BIN)/python benchmarks/apart.py -o build/apart
 
 gpu: $(READY)
 	$(BIN)/python -m pytest Testing/test_cuda.py
