@@ -51,6 +51,16 @@ def ablation() -> list[str]:
     return found
 
 
+def apart() -> list[str]:
+    """Beside each other: with the affine start and without."""
+    means = {(mean["shift_mm"], mean["init"]): mean for mean in result("apart")["means"]}
+    digits = {"dice_organs": 3, "dice_lesions": 3, "tre_mm": 1, "tre_body_mm": 1}
+    return [
+        row(shift, *(f"{means[shift, init][name]:.{n}f}" for name, n in digits.items() for init in ("affine", "none")))
+        for shift in dict.fromkeys(shift for shift, _ in means)
+    ]
+
+
 def lncc() -> list[str]:
     return [
         row(
@@ -107,6 +117,7 @@ TABLES = {
     "4 mm": lambda: benchmark("benchmark-4mm"),
     "real PET": lambda: benchmark("benchmark-pet"),
     "ablation": ablation,
+    "apart": apart,
     "operations": operations,
     "lncc": lncc,
     "cost": cost,
