@@ -51,6 +51,28 @@ def test_smoothing_is_scipy_s_gaussian_in_float64_renormalised_at_the_border(sha
     np.testing.assert_allclose(direct.smooth(field, sigma)[0].numpy(), np.stack(expected), rtol=2e-6, atol=1e-6)
 
 
+def test_what_bends_evenly_passes_the_field_s_smoothing_and_what_a_plain_gaussian_takes_of_it_does_not():
+    """x² loses σ² to a Gaussian at every place; ripples are smoothed by both."""
+    x = torch.arange(40.0) - 20
+    curve = (0.05 * x**2).expand(1, 1, 40, 40, 40)
+    inside = (0, 0, 20, 20, slice(14, 26))  # the border's renormalised kernels do not reach there
+    torch.testing.assert_close(direct.unbent(curve, 2.0)[inside], curve[inside], rtol=1e-3, atol=1e-3)
+    assert (direct.smooth(curve, 2.0) - curve)[inside].min() > 0.15
+    ripples = torch.cos(torch.pi * x).expand(1, 1, 40, 40, 40)
+    assert direct.unbent(ripples, 2.0)[inside].abs().max() < 0.01
+
+
+def test_contrast_is_none_where_the_images_may_not_be_compared():
+    """A field of view that ends looks like an edge."""
+    image = half_noise(0)
+    image[..., :12, :, :] = 0
+    weight = torch.ones_like(image)
+    weight[..., :14, :, :] = 0
+    found = direct.contrast(losses.LocalNCC(image, 7, weight), image)[0, 0]
+    assert found[:14].max() == 0
+    assert found[14:, 4:-4, 4:8].min() > 0.5
+
+
 def test_contrast_is_none_where_both_images_are_flat_and_near_one_at_an_edge_of_either():
     flat = torch.full((1, 1, *SHAPE), 0.5)
     edge = flat.clone()

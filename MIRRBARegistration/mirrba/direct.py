@@ -2,7 +2,8 @@
 
 Our own presets are this alone. Before the network it finds the large motion in seconds (the paper's "Combined" with a
 start of our own); after it, it adds the detail of the finest grid, where a network is slow. Smoothing update and field
-is the regularisation: the field most where the images show nothing but noise, which pulls as well.
+is the regularisation: the field most where the images show nothing but noise, which pulls as well. The smoothing of the
+field resists bending only, and lets what grows evenly across the body pass.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from .network import Moving
 from .progress import Progress, Stage
 from .pyramid import level_shapes, levels_of
 
-UPDATE_SIGMA, FIELD_SIGMA = 1.73, 0.7  # voxels
-FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.31  # voxels: lesions are a few of them wide
-PLAIN_SIGMA = 1.2  # voxels: of the field where neither image has contrast
+UPDATE_SIGMA, FIELD_SIGMA = 1.73, 1.0  # voxels
+FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.43  # voxels: lesions are a few of them wide
+PLAIN_SIGMA = 3.0  # voxels: of the field where neither image has contrast
+CONTRAST_WINDOW = 5  # voxels: in a wider one, the surroundings of a lesion would be smoothed as little as the lesion
 NOISE = 2e-3  # variance of the normalised intensities that is as likely noise as anatomy
 STEP = 0.5  # voxels, the longest vector of an update
 PATIENCE = 5  # iterations without a better one before the step is halved
@@ -66,6 +68,15 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
         view[axis] = size
         field = total.div_(mass.view(view))
     return field
+
+
+def unbent(field: Tensor, sigma: float) -> Tensor:
+    """`[1, c, z, y, x]` smoothed by 2G − G², G being `smooth`: quadratic fields pass unchanged, but at the border.
+
+    G alone flattens every curve of a smooth motion a little at each step, since it resists stretching.
+    """
+    once = smooth(field, sigma)
+    return 2 * once - smooth(once, sigma)
 
 
 def descend(
@@ -156,17 +167,18 @@ def _sigmas(finest: bool) -> tuple[float, float]:
 def contrast(similarity: losses.LocalNCC, warped: Tensor) -> Tensor:
     """How much more than noise either image shows in the window around a voxel: 0 to 1, `[1, 1, z, y, x]`.
 
-    Either: a lesion that vanished is in the moving image alone.
+    Either: a lesion that vanished is in the moving image alone. None where the images may not be compared: there,
+    the edge of a field of view would pass for anatomy.
     """
-    window = similarity.window
-    of_warped = losses.variance_sum(warped, losses.box_sum(warped, window), window)
-    variance = torch.maximum(similarity.var_fixed, of_warped) / window**3
-    return (variance / (variance + NOISE)).sqrt()
+    window = CONTRAST_WINDOW
+    sums = [losses.variance_sum(image, losses.box_sum(image, window), window) for image in (similarity.fixed, warped)]
+    variance = torch.maximum(*sums) / window**3
+    return (variance / (variance + NOISE)).sqrt() * (similarity.weight > 0)
 
 
 def _regularised(displacement: Tensor, share: Tensor, sigma: float) -> Tensor:
     """Smoothed with `sigma` where `share` is 1, with PLAIN_SIGMA where it is 0, and by both between."""
-    return torch.lerp(smooth(displacement, PLAIN_SIGMA), smooth(displacement, sigma), share)
+    return torch.lerp(unbent(displacement, PLAIN_SIGMA), unbent(displacement, sigma), share)
 
 
 def _descend_level(
