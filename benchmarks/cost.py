@@ -5,7 +5,8 @@ python benchmarks/cost.py [--device cuda] [--sides 48,64,96,128] [--presets mirr
 Each size and preset in a process of its own, so that its peak memory is its own; noise for images, because the time
 does not depend on what they show. All levels learn from the first iteration on, as in nine tenths of a run.
 `schedule_s` is what the paper's schedule (1000 iterations on each lower level, 2000 on the finest) takes at these
-seconds per iteration. A size for which there is no memory is a row, too. Fits seconds = a · voxels^b and draws
+seconds per iteration. `levels` has the networks of one to four levels at one size, `iterations` the seconds of so many
+on every level, and what is left of them where there are none. A size for which there is no memory is a row, too. Fits seconds = a · voxels^b and draws
 benchmarks/results/cost-DEVICE.png.
 """
 
@@ -84,9 +85,14 @@ def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]
     return progress.seconds()
 
 
-def in_own_process(preset: str, side: int, options: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", preset, "--sides", str(side), "--device", options.device]
-    command += ["--iterations", str(options.iterations)]
+DEPTHS = ("mirrba-depth-1", "mirrba-depth-2", "mirrba", "mirrba-depth-4")
+COUNTS = (1, 2, 4, 8)
+SIDE = 64  # of these
+
+
+def in_own_process(preset: str, side: int, device: str, iterations: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", preset, "--sides", str(side), "--device", device]
+    command += ["--iterations", str(iterations)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         found = json.loads(done.stdout.splitlines()[-1])
@@ -127,13 +133,31 @@ def fitted(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return fits
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def against_iterations(preset: str, device: str) -> dict[str, Any]:
+    """Seconds of all levels together, and a line through them by least squares."""
+    import numpy as np
+
+    seconds = []
+    for count in COUNTS:
+        row = in_own_process(preset, SIDE, device, count)
+        seconds.append(count * sum(row["seconds_per_iteration"].values()))
+    slope, base = np.polyfit(COUNTS, seconds, 1)
+    return {
+        "preset": preset,
+        "seconds": [round(took, 3) for took in seconds],
+        "seconds_per_iteration": round(float(slope), 4),
+        "seconds_at_0": round(float(base), 3),
+    }
+
+
+def draw(rows: list[dict[str, Any]], levels: list[dict[str, Any]], counted: list[dict[str, Any]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, (time_axes, memory_axes) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, axes = pyplot.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    time_axes, memory_axes, level_axes, iteration_axes = axes.flat
     for preset in dict.fromkeys(row["preset"] for row in rows):
         known = [row for row in rows if row["preset"] == preset and "peak_mb" in row]
         voxels = [row["voxels"] / 1e6 for row in known]
@@ -142,6 +166,18 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     time_axes.set(xscale="log", yscale="log", xlabel="voxels, millions", ylabel="s per iteration, finest level")
     memory_axes.set(xlabel="voxels, millions", ylabel="peak memory, GiB", ylim=(0, None))
     time_axes.legend()
+    known = [row for row in levels if "peak_mb" in row]
+    for title, value in (("all levels together", sum), ("the finest", max)):
+        seconds = [value(row["seconds_per_iteration"].values()) for row in known]
+        level_axes.plot([len(row["seconds_per_iteration"]) for row in known], seconds, "o-", label=title)
+    level_axes.set(
+        xlabel=f"levels of the network, {SIDE}³", ylabel="s per iteration", ylim=(0, None), xticks=(1, 2, 3, 4)
+    )
+    level_axes.legend()
+    for row in counted:
+        iteration_axes.plot(COUNTS, row["seconds"], "o-", label=row["preset"])
+    iteration_axes.set(xlabel=f"iterations on every level, {SIDE}³", ylabel="s", ylim=(0, None), xlim=(0, None))
+    iteration_axes.legend()
     figure.savefig(path, dpi=110)
     print(f"-> {path}")
 
@@ -167,11 +203,14 @@ def main() -> int:
     rows = []
     for preset in options.presets.split(","):
         for side in sides:
-            rows.append(in_own_process(preset, side, options))
+            rows.append(in_own_process(preset, side, options.device, options.iterations))
             print(rows[-1], flush=True)
+    levels = [in_own_process(preset, SIDE, options.device, options.iterations) for preset in DEPTHS]
+    counted = [against_iterations(preset, options.device) for preset in ("mirrba", "fast")]
     name = f"cost-{options.device.split(':')[0]}"
-    machine.save(name, {"machine": machine.described(options.device), "rows": rows, "fits": fitted(rows)})
-    draw(rows, Path(__file__).parent / "results" / f"{name}.png")
+    content = {"rows": rows, "fits": fitted(rows), "levels": levels, "iterations": counted}
+    machine.save(name, {"machine": machine.described(options.device), **content})
+    draw(rows, levels, counted, Path(__file__).parent / "results" / f"{name}.png")
     return 0
 
 
