@@ -95,6 +95,25 @@ def fits() -> list[str]:
     ]
 
 
+def depths() -> list[str]:
+    found = []
+    for entry in result("cost-cpu")["levels"]:
+        seconds = list(entry["seconds_per_iteration"].values())
+        found.append(row(len(seconds), f"{seconds[-1]:.3f}", f"{sum(seconds[:-1]):.3f}", entry["peak_mb"]))
+    return found
+
+
+def counts() -> list[str]:
+    return [
+        row(
+            entry["preset"],
+            *(f"{seconds:.2f}" for seconds in entry["seconds"]),
+            f"{entry['seconds_at_0']:.2f} + {entry['seconds_per_iteration']:.3f} n",
+        )
+        for entry in result("cost-cpu")["iterations"]
+    ]
+
+
 def startup() -> list[str]:
     return [row(what, f"{seconds:.2f}") for what, seconds in result("startup")["seconds"].items()]
 
@@ -102,12 +121,26 @@ def startup() -> list[str]:
 def operations() -> list[str]:
     """The six that take most of an iteration."""
     found = []
-    for what in ("network", "descent"):
+    for what in ("network", "network, plain", "descent", "descent, plain"):
         content = result("operations-cpu")[what]
         shares = list(content["percent"].items())[:6]
         parts = [f"{name.removeprefix('aten::')} {share:.0f} %" for name, share in shares]
         found.append(row(what, f"{content['milliseconds_of_3'] / 3000:.2f}", ", ".join(parts)))
     return found
+
+
+def roofline() -> list[str]:
+    return [
+        row(
+            what,
+            f"{found['gigaflop']:.0f}",
+            f"{found['gigabytes']:.1f}",
+            f"{found['arithmetic_floor_s']:.3f}",
+            f"{found['traffic_floor_s']:.3f}",
+            f"{found['seconds']:.2f}",
+        )
+        for what, found in result("operations-cpu")["roofline"].items()
+    ]
 
 
 TABLES = {
@@ -119,9 +152,12 @@ TABLES = {
     "ablation": ablation,
     "apart": apart,
     "operations": operations,
+    "roofline": roofline,
     "lncc": lncc,
     "cost": cost,
     "fits": fits,
+    "depths": depths,
+    "counts": counts,
     "startup": startup,
 }
 

@@ -6,8 +6,8 @@ Each size and preset in a process of its own, so that its peak memory is its own
 does not depend on what they show. All levels learn from the first iteration on, as in nine tenths of a run.
 `schedule_s` is what the paper's schedule (1000 iterations on each lower level, 2000 on the finest) takes at these
 seconds per iteration. `levels` has the networks of one to four levels at one size, `iterations` the seconds of so many
-on every level, and what is left of them where there are none. A size for which there is no memory is a row, too. Fits seconds = a · voxels^b and draws
-benchmarks/results/cost-DEVICE.png.
+on every level, with a line through them. A size for which there is no memory is a row, too. Fits seconds =
+a · voxels^b and draws benchmarks/results/cost-DEVICE.png.
 """
 
 from __future__ import annotations
