@@ -41,8 +41,8 @@ def medians(name: str) -> list[str]:
 MARKS = {"better": " ▲", "worse": " ▼", None: ""}
 
 
-def ablation() -> list[str]:
-    content = result("ablation")
+def ablation(name: str) -> list[str]:
+    content = result(name)
     found = []
     for variant, mean in content["means"].items():
         digits = {name: 2 if name.startswith("tre") else 3 for name in mean if name != "seconds"}
@@ -149,7 +149,8 @@ TABLES = {
     "8 mm": lambda: benchmark("benchmark-8mm"),
     "4 mm": lambda: benchmark("benchmark-4mm"),
     "real PET": lambda: benchmark("benchmark-pet"),
-    "ablation": ablation,
+    "ablation": lambda: ablation("ablation"),
+    "ablation, before": lambda: ablation("ablation-before"),
     "apart": apart,
     "operations": operations,
     "roofline": roofline,
