@@ -64,14 +64,14 @@ GAUSSIANS = {  # of the widths that were tuned for them
     (direct, "PLAIN_SIGMA"): 1.2,
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
-    "default": ("default", {}, {}),
     WHOLE: ("fast", {}, {}),
-    "window 5 alone": ("fast", {"windows": (5,)}, {}),
-    "window 9 alone": ("fast", {"windows": (9,)}, {}),
     "fast, the field smoothed by a Gaussian": ("fast", {}, GAUSSIANS),
     "fast, three levels": ("fast", {"start": (100, 100, 50)}, {}),
     "fast, contrast in windows of nine": ("fast", {}, {(direct, "CONTRAST_WINDOW"): 9}),
     "fast, contrast at the end of a field of view": ("fast", {}, {(direct, "contrast"): anywhere}),
+    "default": ("default", {}, {}),
+    "window 5 alone": ("fast", {"windows": (5,)}, {}),
+    "window 9 alone": ("fast", {"windows": (9,)}, {}),
     "fast, squared correlation as the paper": ("fast", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
     "fast, the image's own grid": ("fast", {}, {(schedule, "FINER"): 1.0}),
     "fast, the contrast of the fixed image alone": ("fast", {}, {(direct, "contrast"): of_fixed}),
@@ -128,10 +128,11 @@ def against(own: list[dict[str, Any]], whole: list[dict[str, Any]]) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the pairs are made here")
+    parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--variants", type=int, help="only so many, from the top of the table")
     options = parser.parse_args()
     if not (options.output / "pairs.tsv").is_file():
-        write_pairs(options.output, PAIRS, SPACING, SEED)
+        write_pairs(options.output, options.pairs, SPACING, SEED)
     variants = list(VARIANTS)[: options.variants]
     rows = []
     for pair in read_cohort(options.output).pairs:
@@ -144,7 +145,7 @@ def main() -> None:
         known = {name: [row[name] for row in own if row[name] is not None] for name in (*SHOWN, "seconds")}
         means[variant] = {name: round(statistics.mean(values), 4) for name, values in known.items() if values}
     apart = {variant: against(own, rows_of[WHOLE]) for variant, own in rows_of.items()}
-    asked = {"pairs": PAIRS, "spacing": SPACING, "seed": SEED}
+    asked = {"pairs": options.pairs, "spacing": SPACING, "seed": SEED}
     machine.save("ablation", {"machine": machine.described(), **asked, "means": means, "apart": apart, "rows": rows})
 
 
