@@ -47,7 +47,7 @@ def take(application: SlicerApplication, folder: Path, preset: str) -> None:
     ui.presetComboBox.setCurrentIndex(ui.presetComboBox.findText(preset))
 
     ui.applyButton.click()
-    finest = re.compile(r"3 of 3 · iteration [34]\d")  # what is shown is nearly there
+    finest = re.compile(r"4 of 4 · iteration [34]\d")  # what is shown is nearly there
     application.waitUntil(lambda: run._preview is not None and finest.search(ui.statusLabel.text), 300)
     picture("running")
     application.waitUntil(lambda: run.queue is None, 3600)
