@@ -25,8 +25,8 @@ from .pyramid import level_shapes, levels_of
 UPDATE_SIGMA, FIELD_SIGMA = 1.73, 1.0  # voxels
 FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA = 1.2, 0.43  # voxels: lesions are a few of them wide
 PLAIN_SIGMA = 3.0  # voxels: of the field where neither image has contrast
-CONTRAST_WINDOW = 5  # voxels: in a wider one, the surroundings of a lesion would be smoothed as little as the lesion
-NOISE = 2e-3  # variance of the normalised intensities that is as likely noise as anatomy
+CONTRAST_WINDOW = 3  # voxels: in a wider one, the surroundings of a lesion would be smoothed as little as the lesion
+NOISE = 1e-3  # variance of the normalised intensities that is as likely noise as anatomy
 STEP = 0.5  # voxels, the longest vector of an update
 PATIENCE = 5  # iterations without a better one before the step is halved
 LEAST_STEP = 0.03  # voxels; below it the level is done

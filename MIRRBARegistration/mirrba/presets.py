@@ -78,7 +78,7 @@ PRESETS: dict[str, Preset] = dict(
             "Affine, then multi-scale descent without a network, twice: the mean is smoother than one.",
             35,
             start=(100, 100, 100, 50),
-            windows=(5, 9),
+            windows=(7, 9),
             stop_level=0,
         ),
         _ours(
