@@ -39,6 +39,7 @@ def test_the_similarities_and_their_gradients_are_those_of_the_cpu(similarity, w
 
 @pytest.mark.parametrize("preset", ["mirrba", "mirrba-depth-4-max-up", "mirrba-wo-archi"])
 def test_graphs_are_replayed_and_end_where_the_steps_one_by_one_end(monkeypatch, preset):
+    """By the losses: rounding alone, which on a GPU differs from run to run, moves the field by a tenth."""
     config, shape = resolve(preset, freeze=0.2), (48, 32, 64)
     iterations = (20,) * config.depth
     generator = torch.Generator().manual_seed(0)
@@ -47,13 +48,17 @@ def test_graphs_are_replayed_and_end_where_the_steps_one_by_one_end(monkeypatch,
     replays = []
     replay = torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
-    ends = []
-    for recorded in (True, False):
-        monkeypatch.setattr(graphs, "pay_on", lambda device, voxels, recorded=recorded: recorded)
+    losses_of = []
+    for replayed in (graphs.Replayed, lambda step, optimizer: step):
+        monkeypatch.setattr(graphs, "Replayed", replayed)
         progress = Progress(stages(config, iterations, shape))
-        ends.append(optimize(fixed, moving, torch.ones_like(fixed), config, iterations, progress, FinishedStages()))
+        optimize(fixed, moving, torch.ones_like(fixed), config, iterations, progress, FinishedStages())
+        losses_of.append([stage["loss"] for stage in progress.history])
     assert len(replays) > 0.7 * sum(iterations), "the records were not kept"
-    assert (ends[0] - ends[1]).norm(dim=1).mean() < 0.05 * ends[1].norm(dim=1).mean()
+    recorded, one_by_one = losses_of
+    assert one_by_one[0][0] - one_by_one[0][-1] > 0.05, "nothing was learned that a wrong record could miss"
+    for a, b in zip(recorded, one_by_one, strict=True):
+        assert a[-1] == pytest.approx(b[-1], abs=5e-3)
 
 
 @pytest.mark.parametrize(

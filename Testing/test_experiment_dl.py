@@ -124,7 +124,7 @@ def test_lower_levels_stay_while_they_are_frozen(pairs):
     net, seen = network(method), example(method, pairs[0])
     with torch.no_grad():  # a head of almost zero gives the levels below almost no gradient
         for level in net.pyramid.levels:
-            level.head[-2].weight.normal_(std=0.01)
+            level.head[-1].weight.normal_(std=0.01)
     lower = net.parameters_of(1)
     net.loss(2, seen, frozen=True).backward()
     assert all(parameter.grad is None for parameter in lower)

@@ -39,6 +39,34 @@ def test_warping_agrees_with_simpleitk():
     assert np.abs(ours[inner] - theirs[inner]).max() < 1e-4
 
 
+@pytest.fixture(params=[1, 2, 5])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5), (7, 6, 5), (12, 3, 4)])
+def test_however_many_threads_warping_and_its_gradients_are_those_of_grid_sample(threads, shape):
+    image, displacement = torch.rand(1, 3, 6, 5, 4).requires_grad_(True), a_smooth_field(2, 0.4, shape)
+    displacement.requires_grad_(True)
+    grid = (points_of(shape) + displacement).permute(0, 2, 3, 4, 1)
+    expected = torch.nn.functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    found = fields.warp(image, displacement)
+    assert torch.equal(found, expected)
+    weight = torch.rand_like(expected)
+    gradients = [torch.autograd.grad((weight * value).sum(), (image, displacement)) for value in (found, expected)]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_inversion_takes_any_number_of_points(threads):
+    displacement = a_smooth_field(3, 0.1, (7, 5, 3))
+    back = fields.compose(displacement, fields.invert(displacement))
+    assert fields.to_voxels(back).norm(dim=1).max() < 0.05
+
+
 @pytest.mark.parametrize("steps", [5, 7])
 def test_integrating_a_linear_velocity_gives_the_matrix_exponential(steps):
     matrix = torch.tensor([[0.1, 0.05, 0.0], [-0.05, -0.1, 0.02], [0.0, 0.03, 0.05]])

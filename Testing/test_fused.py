@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mirrba import losses
+from mirrba import kernels, losses
 
 if find_spec("triton") is None:
     pytest.skip("Triton is not installed: it comes with PyTorch for CUDA on Linux", allow_module_level=True)
@@ -62,19 +62,19 @@ def test_loss_and_gradient_are_those_of_float64(similarity, shape, window, seed,
 
 
 def test_the_kernels_pass_the_check_that_decides_whether_they_are_used():
-    assert fused.works_on(torch.device("cpu"))
+    assert kernels.agree(fused, torch.device("cpu"))
 
 
 def test_kernels_that_are_wrong_or_do_not_compile_are_not_used(monkeypatch):
     device = torch.device("cpu")
     monkeypatch.setattr(fused, "box_sum", lambda image, window: losses.box_sum(image, window) * 1.01)
-    assert not fused.works_on(device)
+    assert not kernels.agree(fused, device)
 
     def does_not_compile(ncc, warped):
         raise RuntimeError("PassManager::run failed")
 
     monkeypatch.setattr(fused, "terms", does_not_compile)
-    assert not fused.works_on(device)
+    assert not kernels.agree(fused, device)
 
 
 def test_wide_counting_changes_no_bit(monkeypatch):
@@ -100,7 +100,7 @@ def test_a_gpu_that_is_full_is_not_taken_for_one_without_triton(monkeypatch):
 
     monkeypatch.setattr(fused, "terms", full)
     with pytest.raises(torch.OutOfMemoryError):
-        fused.works_on(torch.device("cpu"))
+        kernels.agree(fused, torch.device("cpu"))
 
 
 def test_the_kernels_compile_for_an_h100(tmp_path):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from mirrba import fields
 from mirrba.deformable import DeformableConv3d
-from mirrba.network import HEAD_START, NOISE, FreeVelocity, Moving, Pyramid
+from mirrba.network import CHANNELS, HEAD_START, NOISE, FreeVelocity, Level, Moving, Pyramid, filled
 from mirrba.presets import PRESETS, resolve
 from mirrba.pyramid import level_shapes, levels_of
 
@@ -42,6 +42,26 @@ def test_every_level_of_a_fresh_network_starts_as_no_change(preset):
             state = run(model, levels, Moving(levels), level)
             assert fields.shape_of(state.velocity) == fields.shape_of(levels[level])
             assert fields.to_voxels(state.velocity).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("changes", [{}, {"down": "max"}, {"up": "linear"}, {"residual": False}, {"pair_input": True}])
+def test_channels_that_a_gpu_needs_filled_up_change_nothing(changes):
+    torch.manual_seed(0)
+    inputs = 5 if changes.get("pair_input") else 4
+    level = Level(inputs, resolve("mirrba", **changes), deformable=False).double()
+    torch.nn.init.normal_(level.head[-1].weight, std=0.1)
+    image, embedding = (torch.rand(1, n, *size).double() for n, size in ((inputs, (8, 12, 4)), (CHANNELS, (4, 6, 2))))
+    found = []
+    for inputs_of_run in ((image, embedding), (filled(image, 1), filled(embedding, 1))):
+        velocity, above = level(*inputs_of_run)
+        loss = velocity.square().sum() + above[:, :CHANNELS].sum()
+        found.append([velocity, above, *torch.autograd.grad(loss, list(level.parameters()))])
+    plain, full = found
+    assert full[1].shape[1] % 16 == 0
+    assert not full[1][:, CHANNELS:].any()
+    full[1] = full[1][:, :CHANNELS]
+    for a, b in zip(full, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_an_identity_field_reproduces_the_fixed_image_at_every_level():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from mirrba import transforms
+import torch
+from mirrba import fields, transforms
 from mirrba.errors import InputError
 from mirrba.geometry import Geometry
 
@@ -55,6 +56,19 @@ def test_forward_then_inverse_returns_every_point(name):
     for index in rng.uniform(0, np.array(grid.size) - 1, (200, 3)):
         point = grid.point(index)
         assert np.linalg.norm(np.subtract(backward.TransformPoint(forward.TransformPoint(point)), point)) < 0.5
+
+
+def test_an_inverse_for_which_a_gpu_has_no_memory_is_computed_on_the_cpu(monkeypatch):
+    extended, _ = transforms.tapered(a_field(GRIDS["straight"]), GRIDS["straight"])
+    expected, invert = transforms.inverse_displacement(extended), fields.invert
+
+    def full(displacement):
+        if displacement.device.type == "meta":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return invert(displacement)
+
+    monkeypatch.setattr(fields, "invert", full)
+    assert np.array_equal(transforms.inverse_displacement(extended, torch.device("meta")), expected)
 
 
 def test_composition_applies_the_first_first_and_stays_flat():

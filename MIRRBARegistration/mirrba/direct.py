@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from . import fields, losses
+from . import fields, kernels, losses
 from .finished import FinishedStages
 from .network import Moving
 from .progress import Progress, Stage
@@ -52,6 +52,10 @@ def _stage_names(part: str, levels: int, windows: int) -> list[list[str]]:
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing of `[1, c, z, y, x]`, σ in voxels; at the border the kernel is renormalised. No gradient."""
+    fused = kernels.working("fused_fields", field.device)
+    if fused is not None:
+        found: Tensor = fused.smooth(field, sigma)
+        return found
     radius = max(1, math.ceil(3 * sigma))
     kernel = [math.exp(-0.5 * (shift / sigma) ** 2) for shift in range(radius + 1)]  # numbers: a GPU is not waited for
     for axis in (2, 3, 4):

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import kernels
+
+MOST_SLABS = 16
 INTEGRATION_STEPS = 7  # as LapIRN and Dalca et al. 2019
 Shape = tuple[int, int, int]
 
@@ -36,13 +39,35 @@ def zeros(shape: Shape, device: torch.device) -> Tensor:
 
 def warp(image: Tensor, displacement: Tensor) -> Tensor:
     """image(p + u(p)), trilinear, `[1, c, z, y, x]`; outside the volume its border value."""
+    fused = kernels.working("fused_fields", displacement.device)
+    if fused is not None:
+        found: Tensor = fused.warp(image, displacement)
+        return found
     points = unit_grid(shape_of(displacement), displacement.device) + displacement
-    grid = points.permute(0, 2, 3, 4, 1)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return _sampled(image, points.permute(0, 2, 3, 4, 1))
+
+
+def _sampled(image: Tensor, grid: Tensor) -> Tensor:
+    """`image` at `grid` `[1, z, y, x, 3]`, in as many slabs as a CPU has threads: PyTorch gives each a whole batch."""
+    depth = grid.shape[1]
+    slabs = _slabs(depth, torch.get_num_threads()) if grid.device.type == "cpu" else 1
+    batch = image.expand(slabs, -1, -1, -1, -1)
+    grid = grid.reshape(slabs, depth // slabs, *grid.shape[2:])
+    out = F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return out.transpose(0, 1).reshape(1, image.shape[1], depth, *grid.shape[2:4])
+
+
+def _slabs(depth: int, threads: int) -> int:
+    """Slabs of equal thickness; MOST_SLABS at most, because each has the image's gradient of its own."""
+    return max(n for n in range(1, min(threads, MOST_SLABS, depth) + 1) if depth % n == 0)
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
     """The displacement of p → outer(inner(p)): inner first, as a map of points."""
+    fused = kernels.working("fused_fields", inner.device)
+    if fused is not None:
+        found: Tensor = fused.compose(outer, inner)
+        return found
     return inner + warp(outer, inner)
 
 
@@ -123,10 +148,9 @@ def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
 
 def _at(maps: Tensor, points: Tensor) -> Tensor:
     """`[1, c, z, y, x]` maps at unit coordinates `[3, n]`, trilinear: `[c, n]`."""
-    grid = points.T.reshape(1, -1, 1, 1, 3)
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False).reshape(
-        len(maps[0]), -1
-    )
+    count = points.shape[1]
+    points = F.pad(points, (0, -count % MOST_SLABS))  # else so many points may not be divisible
+    return _sampled(maps, points.T.reshape(1, -1, 1, 1, 3)).reshape(len(maps[0]), -1)[:, :count]
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:

@@ -6,14 +6,13 @@ All in float32: window sums lose their meaning in TF32 or bfloat16, so callers k
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import fields
+from . import fields, kernels
 
 EPSILON = 1e-5  # as LapIRN
 SLACK = 0.03  # of ρ² = 1, where the information of a window has no bound
@@ -121,17 +120,10 @@ class Way(NamedTuple):
     box_sum: Callable[[Tensor, int], Tensor]
 
 
-@lru_cache
 def way_on(device: torch.device) -> Way:
-    """By Triton kernels on a GPU where they work, tried once, else in plain PyTorch."""
-    if device.type == "cuda":
-        try:
-            from . import fused
-        except ImportError:  # Triton comes with PyTorch for CUDA on Linux only
-            return Way(terms, box_sum)
-        if fused.works_on(device):
-            return Way(fused.terms, fused.box_sum)
-    return Way(terms, box_sum)
+    """By Triton kernels on a GPU where they work, else in plain PyTorch."""
+    fused = kernels.working("fused", device)
+    return Way(terms, box_sum) if fused is None else Way(fused.terms, fused.box_sum)
 
 
 class MultiResolutionNCC:
@@ -161,6 +153,10 @@ def smoothness(velocity: Tensor) -> Tensor:
     LapIRN scales unit coordinates by the number of voxels, which is twice a voxel displacement; the paper's
     λ_smooth = 0.1 belongs to that scale, so it is kept.
     """
+    fused = kernels.working("fused_fields", velocity.device)
+    if fused is not None:
+        found: Tensor = fused.smoothness(velocity)
+        return found
     scaled = 2 * fields.to_voxels(velocity)
     total = velocity.new_zeros(())
     for axis in (2, 3, 4):
@@ -170,4 +166,8 @@ def smoothness(velocity: Tensor) -> Tensor:
 
 def folding(displacement: Tensor) -> Tensor:
     """R_diffeo: mean of relu(−det J), zero where the map keeps its orientation everywhere."""
+    fused = kernels.working("fused_fields", displacement.device)
+    if fused is not None:
+        found: Tensor = fused.folding(displacement)
+        return found
     return F.relu(-fields.jacobian_determinant(fields.to_voxels(displacement))).mean()

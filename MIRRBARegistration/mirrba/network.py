@@ -24,13 +24,59 @@ BLOCKS = 5
 SLOPE = 0.2
 RANGE = 0.4  # of the unit velocity that one level can add
 NOISE = 1e-3  # standard deviation of the free velocity's start (section 4.3)
+FULL = 16  # channels that matrix units take at once
 HEAD_START = 1e-5  # a level must start as no change, not as a random residual of a voxel or two
 
 
-def _conv(inputs: int, outputs: int, deformable: bool, stride: int = 1) -> nn.Module:
+class Conv(nn.Conv3d):
+    """3×3×3 without bias. Where the input has channels that the weight does not know, both are filled up (`filled`).
+
+    The input is `parts` images of features side by side, each filled by itself.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, parts: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.parts = parts
+
+    def forward(self, features: Tensor) -> Tensor:
+        weight = self.weight
+        if features.shape[1] != weight.shape[1]:
+            weight = filled(filled(weight.unflatten(1, (self.parts, -1)), 2).flatten(1, 2), 0)
+        return F.conv3d(features, weight, stride=self.stride, padding=self.padding)
+
+
+class TransposedConv(nn.ConvTranspose3d):
+    """2×2×2, stride 2, without bias; fills up as `Conv` does."""
+
+    def __init__(self) -> None:
+        super().__init__(CHANNELS, CHANNELS, 2, stride=2, bias=False)
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight = self.weight
+        if features.shape[1] != weight.shape[0]:
+            weight = filled(filled(weight, 0), 1)
+        return F.conv_transpose3d(features, weight, stride=self.stride)
+
+
+def filled(tensor: Tensor, dim: int) -> Tensor:
+    """With zeros to a multiple of FULL channels.
+
+    A GPU's matrix units take so many at once; others are copied into such tensors before each convolution and out of
+    them after it, which takes as long as the convolution. Channels of zeros stay zeros, and change no other.
+    """
+    missing = -tensor.shape[dim] % FULL
+    return F.pad(tensor, (0, 0) * (tensor.dim() - 1 - dim) + (0, missing)) if missing else tensor
+
+
+def _conv(inputs: int, outputs: int, deformable: bool, stride: int = 1, parts: int = 1) -> nn.Module:
     if deformable and stride == 1:
         return DeformableConv3d(inputs, outputs)
-    return nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return Conv(inputs, outputs, stride, parts)
+
+
+def _activation() -> nn.Module:
+    """In place, behind a convolution: its output is needed for nothing else, nor for a gradient."""
+    return nn.LeakyReLU(SLOPE, inplace=True)
 
 
 class ResidualBlock(nn.Module):
@@ -43,7 +89,7 @@ class ResidualBlock(nn.Module):
         self.second = _conv(CHANNELS, CHANNELS, deformable)
 
     def forward(self, features: Tensor) -> Tensor:
-        out = self.second(F.leaky_relu(self.first(F.leaky_relu(features, SLOPE)), SLOPE))
+        out = self.second(F.leaky_relu(self.first(F.leaky_relu(features, SLOPE)), SLOPE, inplace=True))
         return out + features if self.residual else out
 
 
@@ -64,18 +110,18 @@ class Level(nn.Module):
         super().__init__()
         self.recompute = recompute
         self.encoder = nn.Sequential(
-            _conv(inputs, CHANNELS, deformable), nn.LeakyReLU(SLOPE), _conv(CHANNELS, CHANNELS, deformable)
+            _conv(inputs, CHANNELS, deformable), _activation(), _conv(CHANNELS, CHANNELS, deformable)
         )
         self.down = nn.MaxPool3d(2) if config.down == "max" else _conv(CHANNELS, CHANNELS, deformable, stride=2)
         self.blocks = nn.ModuleList([ResidualBlock(config.residual, deformable) for _ in range(BLOCKS)])
         self.up = (
             nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
             if config.up == "linear"
-            else nn.ConvTranspose3d(CHANNELS, CHANNELS, 2, stride=2, bias=False)
+            else TransposedConv()
         )
-        last = nn.Conv3d(CHANNELS, 3, 3, padding=1, bias=False)
+        last = Conv(CHANNELS, 3)
         nn.init.normal_(last.weight, std=HEAD_START)
-        self.head = nn.Sequential(_conv(2 * CHANNELS, CHANNELS, deformable), nn.LeakyReLU(SLOPE), last, nn.Softsign())
+        self.head = nn.Sequential(_conv(2 * CHANNELS, CHANNELS, deformable, parts=2), _activation(), last)
 
     def forward(self, inputs: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
         """Inputs `[1, c, z, y, x]` and the embedding of the level below → velocity to add, embedding for above."""
@@ -85,12 +131,12 @@ class Level(nn.Module):
         if embedding is not None:
             features = features + embedding
         for block in self.blocks:
-            features = F.leaky_relu(run(block, features), SLOPE)
+            features = F.leaky_relu(run(block, features), SLOPE, inplace=True)
         features = self.up(features)
         return RANGE * run(self._velocity, features, encoded), features
 
     def _velocity(self, features: Tensor, encoded: Tensor) -> Tensor:
-        return self.head(torch.cat([features, encoded], dim=1))
+        return F.softsign(self.head(torch.cat([features, encoded], dim=1))[:, :3])
 
 
 class Moving:
@@ -126,6 +172,7 @@ class Pyramid(nn.Module):
     def __init__(self, config: Config, mixed: bool, recompute: bool = False) -> None:
         super().__init__()
         self.pair, self.mixed = config.pair_input, mixed
+        self.fill = mixed and not config.deformable
         images = 2 if config.pair_input else 1
         self.levels = nn.ModuleList(
             [
@@ -144,9 +191,12 @@ class Pyramid(nn.Module):
             base = fields.resize(below.velocity, shape)
             warped = moving.warp(level, fields.resize(fields.integrate(below.velocity), shape))
             parts = [base]
-        inputs = torch.cat([warped, *([fixed] if self.pair else []), *parts], dim=1)
-        inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
         mixed = self.mixed and bfloat16_is_sound(shape[0] // 2)  # "down" halves them
+        kind = torch.bfloat16 if mixed else torch.float32
+        inputs = torch.cat([part.to(kind) for part in (warped, *([fixed] if self.pair else []), *parts)], dim=1)
+        if self.fill and inputs.is_cuda:
+            inputs = filled(inputs, 1)
+        inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(fixed.device.type, dtype=torch.bfloat16, enabled=mixed):
             added, embedding = self.levels[level](inputs, None if below is None else below.embedding)
         return State(base + added.float().contiguous(), embedding)

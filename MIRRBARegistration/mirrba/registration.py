@@ -47,6 +47,7 @@ class Registration:
     _displacement: transforms.Array
     _grid: Geometry
     _moving: Geometry
+    _device: torch.device
     _inverse: sitk.Transform | None = field(default=None, init=False)
 
     def warp(self, image: sitk.Image) -> sitk.Image:
@@ -64,9 +65,9 @@ class Registration:
     def inverse(self) -> sitk.Transform:
         """From moving to fixed points; computed once, on first use."""
         if self._inverse is None:
-            back = transforms.from_voxels(transforms.inverse_displacement(self._displacement), self._grid)
+            back = transforms.inverse_displacement(self._displacement, self._device)
             start = transforms.inverse_on(self._initial, self._moving.resampled(self._grid.spacing[0]))
-            self._inverse = transforms.then(start, back)
+            self._inverse = transforms.then(start, transforms.from_voxels(back, self._grid))
         return self._inverse
 
 
@@ -148,6 +149,7 @@ def register(
         extended,
         grid,
         Geometry.from_image(moving),
+        way.device,
     )
 
 

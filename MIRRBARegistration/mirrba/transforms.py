@@ -13,11 +13,12 @@ import SimpleITK as sitk
 import torch
 
 from . import fields
-from .errors import InputError
+from .errors import InputError, is_out_of_memory
 from .geometry import Geometry
 
 Array = npt.NDArray[np.float64]
 
+CPU = torch.device("cpu")
 RAMP = 3.0  # the border falls to zero over this many times its displacement: the slope stays near a half
 LEAST_RAMP = 2  # voxels
 
@@ -51,7 +52,7 @@ def _ramp(width: int) -> Array:
 
 def voxel_field(displacement: torch.Tensor) -> Array:
     """A unit displacement `[1, 3, z, y, x]` as voxels `[z, y, x, 3]`."""
-    return fields.to_voxels(displacement)[0].permute(1, 2, 3, 0).double().cpu().numpy()
+    return fields.to_voxels(displacement)[0].permute(1, 2, 3, 0).cpu().double().numpy()
 
 
 def unit_field(displacement: Array) -> torch.Tensor:
@@ -75,9 +76,18 @@ def then(first: sitk.Transform, second: sitk.Transform) -> sitk.Transform:
     return composite
 
 
-def inverse_displacement(displacement: Array) -> Array:
-    """The inverse of a tapered voxel displacement `[z, y, x, 3]`, on the same grid."""
-    return voxel_field(fields.invert(unit_field(displacement)))
+def inverse_displacement(displacement: Array, device: torch.device = CPU) -> Array:
+    """The inverse of a tapered voxel displacement `[z, y, x, 3]`, on the same grid.
+
+    Computed on `device`, or on the CPU where that has too little memory.
+    """
+    field = unit_field(displacement)
+    try:
+        return voxel_field(fields.invert(field.to(device)))
+    except RuntimeError as error:
+        if device == CPU or not is_out_of_memory(error):
+            raise
+    return voxel_field(fields.invert(field))
 
 
 def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
