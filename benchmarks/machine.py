@@ -15,8 +15,10 @@ from mirrba.job import versions
 
 
 def described(device: str = "cpu") -> dict[str, Any]:
+    """MIRRBA_COMMIT in the environment says which commit it is where this is a copy without its history."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    commit = os.environ.get("MIRRBA_COMMIT", found)
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     return {
         "commit": commit or "unknown",
