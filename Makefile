@@ -64,9 +64,10 @@ benchmarks: .venv/peers
 	$(BIN)/python benchmarks/apart.py -o build/apart
 
 gpu: $(READY)
-	$(BIN)/python -m pytest Testing/test_cuda.py
+	$(BIN)/python -m pytest Testing/test_cuda.py Testing/test_fused_fields.py
 	$(BIN)/python benchmarks/lncc.py --device cuda --side 200
-	$(BIN)/python benchmarks/operations.py --device cuda --side 160
+	$(BIN)/python benchmarks/operations.py --device cuda --side 200
+	$(BIN)/python benchmarks/device.py
 	$(BIN)/python benchmarks/cost.py --device cuda --sides 64,96,128,160,200 --iterations 100
 	$(BIN)/mirrba benchmark --pairs 3 --spacing 4 --methods identity,default,fast,mirrba --device cuda -o build/benchmark-gpu
 

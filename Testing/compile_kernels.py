@@ -1,23 +1,38 @@
-"""Compile the kernels of fused.py for an H100, which needs no GPU, and print the PTX of each as JSON.
+"""Compile all Triton kernels for an H100, which needs no GPU, and print the PTX of each as JSON.
 
 Run by test_fused.py in a process of its own, because there Triton is its own interpreter.
 """
 
 import json
+from typing import Any
 
 import triton
-from mirrba import fused, losses
+from mirrba import fused, fused_fields, losses
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 H100 = GPUTarget("cuda", 90, 32)
 IMAGES = {"image", "fixed", "warped", "sums", "sum_fixed", "var_fixed", "weight", "value", "out"}
+FIELDS = {"field", "gradient", "parts", "by_image", "by_field"}
+NUMBERS = {"volume", "sigma"}
+
+
+WARP = {"CHANNELS": 3, "COMPOSED": True}
+OF_FIELDS: dict[str, dict[str, Any]] = {
+    "_warp": WARP,
+    "_warp_back": {**WARP, "OF_IMAGE": True, "OF_FIELD": True},
+    "_smooth": {"RADIUS": 3},
+    "_smoothness": {},
+    "_smoothness_back": {},
+    "_folding": {},
+    "_folding_back": {},
+}
 
 
 def kind(name: str, constants: dict) -> str:
     if name in constants:
         return "constexpr"
-    return "*fp32" if name in IMAGES else "fp32" if name == "volume" else "i32"
+    return "*fp32" if name in IMAGES | FIELDS else "fp32" if name in NUMBERS else "i32"
 
 
 def compiled(kernel, **constants) -> str:
@@ -36,6 +51,8 @@ def main() -> None:
         for slack in (None, losses.SLACK):
             name = f"{fused._terms.__name__} {slack} {wide}"
             ptx[name] = compiled(fused._terms, EPSILON=losses.EPSILON, SLACK=slack, **sizes)
+        for name, constants in OF_FIELDS.items():
+            ptx[f"{name} {wide}"] = compiled(getattr(fused_fields, name), **constants, **sizes)
     print(json.dumps(ptx))
 
 

@@ -61,7 +61,7 @@ def apart() -> list[str]:
     ]
 
 
-def lncc() -> list[str]:
+def lncc(device: str = "cpu") -> list[str]:
     return [
         row(
             entry["window"],
@@ -71,7 +71,7 @@ def lncc() -> list[str]:
             f"{entry['convolution_error']:.0e}",
             f"{entry['ours_error']:.0e}",
         )
-        for entry in result("lncc-cpu")["rows"]
+        for entry in result(f"lncc-{device}")["rows"]
     ]
 
 
@@ -143,6 +143,39 @@ def roofline() -> list[str]:
     ]
 
 
+def device() -> list[str]:
+    """Percent as elsewhere; a preset that was run once has one time."""
+    return [
+        row(
+            f"`{entry['preset']}`",
+            " × ".join(map(str, entry["grid"])),
+            ", ".join(f"{seconds:.1f}" for seconds in entry["seconds"]),
+            f"{entry['peak_memory_mb']:.0f}",
+            f"{entry['dice_organs']:.3f}",
+            f"{entry['dice_lesions']:.3f}",
+            f"{100 * entry['disappearing_rate']:.0f}",
+            f"{entry['tre_mm']:.2f}",
+            f"{entry['tre_body_mm']:.2f}",
+            f"{entry['sd_jacobian']:.3f}",
+        )
+        for entry in result("device-cuda")["rows"]
+    ]
+
+
+def operations_on_a_gpu() -> list[str]:
+    content = result("operations-cuda")
+    return [
+        row(
+            what,
+            f"{content[f'{what}, plain']['milliseconds_of_3'] / 3:.0f}",
+            f"{1000 * floors['seconds']:.1f}",
+            f"{1000 * floors['arithmetic_floor_s']:.1f}",
+            f"{1000 * floors['traffic_floor_s']:.1f}",
+        )
+        for what, floors in content["roofline"].items()
+    ]
+
+
 TABLES = {
     "6 mm": lambda: benchmark("benchmark-6mm"),
     "6 mm, times": lambda: medians("benchmark-6mm"),
@@ -154,6 +187,9 @@ TABLES = {
     "operations": operations,
     "roofline": roofline,
     "lncc": lncc,
+    "GPU, one pair": device,
+    "GPU, operations": operations_on_a_gpu,
+    "GPU, LNCC": lambda: lncc("cuda"),
     "cost": cost,
     "fits": fits,
     "depths": depths,

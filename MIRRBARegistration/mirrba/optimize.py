@@ -23,6 +23,7 @@ FREE_COST = 0.12
 
 RESTARTS = 2  # of a level that has diverged
 SMALLER = 0.1  # times the learning rate, at each of them
+LOST = 0.2  # of a level's best loss
 
 
 def levels_run(config: Config) -> int:
@@ -166,7 +167,18 @@ def _optimize_level(
     assert result is not None
     result = result.detach()
     progress.verify(result.velocity.abs().sum())  # no loss has told of the last step yet
+    if not progress.kept():
+        _keep_to_the_way(progress.losses(), stage_name(level, config))
     return result
+
+
+def _keep_to_the_way(losses: Sequence[float], stage: str) -> None:
+    """Raises Diverged where a level ends far from its best loss, and so from what its windows can see."""
+    if losses and losses[-1] > min(losses) + LOST * abs(min(losses)):
+        raise Diverged(
+            f"The optimisation lost its way in '{stage}' (loss {losses[-1]:.3g}, at best {min(losses):.3g}), in "
+            "smaller steps too; try another preset."
+        )
 
 
 def objective(state: State, displacement: Tensor, lncc: Tensor, config: Config) -> dict[str, Tensor]:

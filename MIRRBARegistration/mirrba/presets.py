@@ -76,7 +76,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then multi-scale descent without a network, twice: the mean is smoother than one.",
-            35,
+            27,
             start=(100, 100, 100, 50),
             windows=(7, 9),
             stop_level=0,
@@ -84,7 +84,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "fast",
             "As default, with one descent only: about half the time.",
-            20,
+            15,
             start=(100, 100, 100, 50),
             windows=(7,),
             stop_level=0,

@@ -137,12 +137,16 @@ class Progress:
         for value in (*self._losses, number):
             _finite(value, self._stage.name)
 
+    def losses(self) -> list[float]:
+        """Of the stage so far. On a GPU, the host waits for them."""
+        return [float(loss) for loss in self._losses]
+
     def finish(self) -> list[float]:
         """The stage is over; its losses."""
         stage = self._stage
         if stage is None:
             return []
-        losses = [float(loss) for loss in self._losses]
+        losses = self.losses()
         self._losses, self._stage = [], None
         self._pass(stage, losses)
         return losses
