@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from mirrba import fields, graphs, losses, register
+from mirrba import direct, fields, graphs, kernels, losses, register
 from mirrba.finished import FinishedStages
 from mirrba.images import Prepared
 from mirrba.optimize import optimize, stages
@@ -20,6 +20,27 @@ def test_the_triton_kernels_compile_and_are_used():
     from mirrba import fused
 
     assert losses.way_on(torch.device("cuda")).terms is fused.terms
+
+
+@pytest.mark.parametrize("name", ["warp", "compose", "smoothness", "folding", "smooth"])
+def test_the_kernels_on_fields_are_used(monkeypatch, name):
+    pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
+    from mirrba import fused_fields
+
+    field = torch.rand(1, 3, 8, 8, 8, device="cuda")
+    assert kernels.working("fused_fields", field.device) is fused_fields
+    used = []
+    right = getattr(fused_fields, name)
+    monkeypatch.setattr(fused_fields, name, lambda *arguments: used.append(name) or right(*arguments))
+    plain = {
+        "warp": lambda: fields.warp(field[:, :1], field),
+        "compose": lambda: fields.compose(field, field),
+        "smoothness": lambda: losses.smoothness(field),
+        "folding": lambda: losses.folding(field),
+        "smooth": lambda: direct.smooth(field, 1.0),
+    }
+    plain[name]()
+    assert used == [name]
 
 
 @pytest.mark.parametrize("similarity", [losses.LocalNCC, losses.LocalInformation])

@@ -51,14 +51,12 @@ def test_a_level_that_loses_its_way_begins_again_in_smaller_steps(pair):
     wild = resolve("mirrba-depth-2", device="cpu", spacing=24, iterations="30,20", learning_rate=0.1)
     registration = register(*pair, wild)
     assert any("diverged in 'level" in sentence for sentence in registration.provenance["departures"])
-    for entry in registration.history:
-        best = min(entry["loss"])
-        assert entry["loss"][-1] < best + 0.2 * abs(best)
+    assert all(entry["loss"][-1] < entry["loss"][0] for entry in registration.history)
 
 
 def test_a_level_that_loses_its_way_whatever_the_step_fails_with_a_sentence(pair, monkeypatch):
     right, calls = losses.smoothness, itertools.count(1)
-    monkeypatch.setattr(losses, "smoothness", lambda velocity: right(velocity) + 10.0 * next(calls))
+    monkeypatch.setattr(losses, "smoothness", lambda velocity: right(velocity) + 100.0 * 2.0 ** next(calls))
     with pytest.raises(Diverged, match=r"^The optimisation lost its way in 'level 1 of 2' \(loss .*another preset\.$"):
         register(*pair, NETWORK)
 

@@ -84,10 +84,17 @@ def test_smoothing_is_that_of_float64(shape, sigma, seed, channels):
 def test_layouts_that_are_not_contiguous_are_read_rightly():
     field = made(3, 5, 6, 7, seed=0, size=0.3)
     turned = field.transpose(2, 4).to(DEVICE)
-    found = [fused_fields.compose(turned, turned), fused_fields.smooth(turned, 1.0), fused_fields.smoothness(turned)]
     whole = turned.contiguous()
-    wanted = [fused_fields.compose(whole, whole), fused_fields.smooth(whole, 1.0), fused_fields.smoothness(whole)]
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    found, wanted = (all_of(field.requires_grad_(True)) for field in (turned, whole))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def all_of(field: torch.Tensor) -> list[torch.Tensor]:
+    """What the kernels make of it, and the gradient."""
+    values = [fused_fields.compose(field, field), fused_fields.smoothness(field), fused_fields.folding(field)]
+    (gradient,) = torch.autograd.grad(torch.stack([value.square().sum() for value in values]).sum(), field)
+    return [*values, gradient, fused_fields.smooth(field.detach(), 1.0)]
 
 
 def test_what_is_not_a_number_stays_so():

@@ -66,8 +66,10 @@ def whole_schedule(side: int, device: str) -> dict[str, Any]:
 
 def in_own_process(part: str, value: str, options: argparse.Namespace, cohort: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--device", options.device, f"--only-{part}", value, "--cohort", str(cohort)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found: dict[str, Any] = {part: value, "failed": (done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}
+    if done.returncode == 0:
+        found = json.loads(done.stdout.splitlines()[-1])
     print(found, flush=True)
     return found
 
@@ -90,10 +92,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cohort = Path(folder) / "pairs"
         write_pairs(cohort, 2, options.spacing, SEED)
-        rows = [in_own_process("preset", preset, options, cohort) for preset in options.presets.split(",")]
-        whole = in_own_process("schedule", str(options.side), options, cohort)
-    content = {"spacing": options.spacing, "seed": SEED, "rows": rows, "schedule": whole}
-    machine.save(f"device-{options.device}", {"machine": machine.described(options.device), **content})
+        content: dict[str, Any] = {"machine": machine.described(options.device), "spacing": options.spacing}
+        content |= {"seed": SEED, "rows": [], "schedule": None}
+        for preset in options.presets.split(","):
+            content["rows"].append(in_own_process("preset", preset, options, cohort))
+            machine.save(f"device-{options.device}", content)  # a lent machine may go before the schedule has ended
+        content["schedule"] = in_own_process("schedule", str(options.side), options, cohort)
+        machine.save(f"device-{options.device}", content)
 
 
 if __name__ == "__main__":

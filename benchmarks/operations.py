@@ -20,7 +20,7 @@ from unittest.mock import patch
 import machine
 import torch
 import torch.nn.functional as F
-from mirrba import devices, direct, fields, losses, optimize
+from mirrba import devices, direct, fields, kernels, losses, optimize
 from mirrba.finished import FinishedStages
 from mirrba.presets import resolve
 from mirrba.progress import Progress
@@ -53,6 +53,7 @@ def plainly() -> Iterator[None]:
         patch.object(losses.LocalNCC, "__call__", by_convolution),
         patch.object(torch, "channels_last_3d", torch.contiguous_format),
         patch.object(devices, "prefers_bfloat16", return_value=False),
+        patch.object(kernels, "working", return_value=None),
     ):
         yield
 
@@ -74,7 +75,7 @@ def descent(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that operations read and write; views cost nothing."""
+    """Bytes that PyTorch's operations read and write; views cost nothing. Triton's kernels are not seen."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class OutOfMemory(MirrbaError):
 
 
 class Diverged(MirrbaError):
-    """The optimisation has left the finite numbers."""
+    """The optimisation has left the finite numbers, or ended far from its best."""
 
 
 # What PyTorch, oneDNN, cuDNN and ITK say in a RuntimeError, each in its own words.

@@ -48,7 +48,7 @@ def warp(image: Tensor, displacement: Tensor) -> Tensor:
 
 
 def _sampled(image: Tensor, grid: Tensor) -> Tensor:
-    """`image` at `grid` `[1, z, y, x, 3]`, in as many slabs as a CPU has threads: PyTorch gives each a whole batch."""
+    """`image` at `grid` `[1, z, y, x, 3]`, in as many slabs as a CPU has threads: PyTorch gives each whole images."""
     depth = grid.shape[1]
     slabs = _slabs(depth, torch.get_num_threads()) if grid.device.type == "cpu" else 1
     batch = image.expand(slabs, -1, -1, -1, -1)
@@ -149,7 +149,7 @@ def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
 def _at(maps: Tensor, points: Tensor) -> Tensor:
     """`[1, c, z, y, x]` maps at unit coordinates `[3, n]`, trilinear: `[c, n]`."""
     count = points.shape[1]
-    points = F.pad(points, (0, -count % MOST_SLABS))  # else so many points may not be divisible
+    points = F.pad(points, (0, -count % MOST_SLABS))  # else so many may not divide by the number of slabs
     return _sampled(maps, points.T.reshape(1, -1, 1, 1, 3)).reshape(len(maps[0]), -1)[:, :count]
 
 

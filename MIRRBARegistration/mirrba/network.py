@@ -172,7 +172,7 @@ class Pyramid(nn.Module):
     def __init__(self, config: Config, mixed: bool, recompute: bool = False) -> None:
         super().__init__()
         self.pair, self.mixed = config.pair_input, mixed
-        self.fill = mixed and not config.deformable
+        self.fill = mixed and not config.deformable  # deformable convolutions sample in float32, and know no filling
         images = 2 if config.pair_input else 1
         self.levels = nn.ModuleList(
             [
@@ -192,7 +192,7 @@ class Pyramid(nn.Module):
             warped = moving.warp(level, fields.resize(fields.integrate(below.velocity), shape))
             parts = [base]
         mixed = self.mixed and bfloat16_is_sound(shape[0] // 2)  # "down" halves them
-        kind = torch.bfloat16 if mixed else torch.float32
+        kind = torch.bfloat16 if mixed and self.fill else torch.float32
         inputs = torch.cat([part.to(kind) for part in (warped, *([fixed] if self.pair else []), *parts)], dim=1)
         if self.fill and inputs.is_cuda:
             inputs = filled(inputs, 1)

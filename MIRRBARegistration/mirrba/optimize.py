@@ -23,7 +23,8 @@ FREE_COST = 0.12
 
 RESTARTS = 2  # of a level that has diverged
 SMALLER = 0.1  # times the learning rate, at each of them
-LOST = 0.2  # of a level's best loss
+LOST = 0.5  # of a level's best loss: so far above it, a level has lost the way and does not come back
+LEAST = 0.1  # taken for the best loss where that is nearer to zero: what noise alone gives goes up and down
 
 
 def levels_run(config: Config) -> int:
@@ -174,7 +175,7 @@ def _optimize_level(
 
 def _keep_to_the_way(losses: Sequence[float], stage: str) -> None:
     """Raises Diverged where a level ends far from its best loss, and so from what its windows can see."""
-    if losses and losses[-1] > min(losses) + LOST * abs(min(losses)):
+    if losses and losses[-1] > min(losses) + LOST * max(abs(min(losses)), LEAST):
         raise Diverged(
             f"The optimisation lost its way in '{stage}' (loss {losses[-1]:.3g}, at best {min(losses):.3g}), in "
             "smaller steps too; try another preset."

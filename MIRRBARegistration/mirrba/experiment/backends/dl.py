@@ -28,7 +28,7 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
     network = network.to(device).eval()
     started = time.monotonic()
     example, grid, initial = example_of(fixed, moving, settings)
-    with torch.no_grad():
+    with devices.current(device), torch.no_grad():
         displacement = network.displacement(example.to(device))
     extended, larger = transforms.tapered(transforms.voxel_field(displacement), grid)
     transform = transforms.then(transforms.from_voxels(extended, larger), initial)
