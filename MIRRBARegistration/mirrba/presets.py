@@ -75,7 +75,7 @@ PRESETS: dict[str, Preset] = dict(
     [
         _ours(
             "default",
-            "Affine, then multi-scale descent without a network, twice: the mean is smoother than one.",
+            "Affine, then multi-scale descent without a network, twice, and the mean of both.",
             27,
             start=(100, 100, 100, 50),
             windows=(7, 9),
