@@ -182,6 +182,7 @@ TABLES = {
     "8 mm": lambda: benchmark("benchmark-8mm"),
     "4 mm": lambda: benchmark("benchmark-4mm"),
     "real PET": lambda: benchmark("benchmark-pet"),
+    "ablation": lambda: ablation("ablation"),
     "ablation, before": lambda: ablation("ablation-before"),
     "apart": apart,
     "operations": operations,
