@@ -43,6 +43,22 @@ def _reached(field, index, count, place, size, there, COMPONENT: tl.constexpr, i
 
 
 @triton.jit
+def _cell(field, index, count, inside, depth, height, width, image_depth, image_height, image_width):
+    """The cell of the image that a voxel's point lies in: whether it lies within, per axis; where between the corners;
+    the first corner; the way from it to the next along each axis.
+    """
+    x, y, z = _place(index, height, width)
+    in_x, x0, fx = _reached(field, index, count, x, width, image_width, 0, inside)
+    in_y, y0, fy = _reached(field, index, count, y, height, image_height, 1, inside)
+    in_z, z0, fz = _reached(field, index, count, z, depth, image_depth, 2, inside)
+    right = tl.where(x0 + 1 < image_width, 1, 0)
+    up = tl.where(y0 + 1 < image_height, image_width, 0)
+    on = tl.where(z0 + 1 < image_depth, image_height * image_width, 0)
+    base = (z0 * image_height + y0) * image_width + x0
+    return (in_x, in_y, in_z), (fx, fy, fz), base, (right, up, on)
+
+
+@triton.jit
 def _warp(
     image,
     field,
@@ -63,14 +79,9 @@ def _warp(
     """`fields.warp`; COMPOSED: `fields.compose`, the image being the outer field."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     inside = index < count
-    x, y, z = _place(index, height, width)
-    _, x0, fx = _reached(field, index, count, x, width, image_width, 0, inside)
-    _, y0, fy = _reached(field, index, count, y, height, image_height, 1, inside)
-    _, z0, fz = _reached(field, index, count, z, depth, image_depth, 2, inside)
-    right = tl.where(x0 + 1 < image_width, 1, 0)
-    up = tl.where(y0 + 1 < image_height, image_width, 0)
-    on = tl.where(z0 + 1 < image_depth, image_height * image_width, 0)
-    base = (z0 * image_height + y0) * image_width + x0
+    _, (fx, fy, fz), base, (right, up, on) = _cell(
+        field, index, count, inside, depth, height, width, image_depth, image_height, image_width
+    )
     for channel in tl.static_range(CHANNELS):
         corner = image + channel * image_count + base
         a = tl.load(corner, mask=inside, other=0.0) * (1 - fx) + tl.load(corner + right, mask=inside, other=0.0) * fx
@@ -111,14 +122,9 @@ def _warp_back(
     """The gradient of `_warp` by the image, added to `by_image` (OF_IMAGE), and by the field (OF_FIELD)."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     inside = index < count
-    x, y, z = _place(index, height, width)
-    in_x, x0, fx = _reached(field, index, count, x, width, image_width, 0, inside)
-    in_y, y0, fy = _reached(field, index, count, y, height, image_height, 1, inside)
-    in_z, z0, fz = _reached(field, index, count, z, depth, image_depth, 2, inside)
-    right = tl.where(x0 + 1 < image_width, 1, 0)
-    up = tl.where(y0 + 1 < image_height, image_width, 0)
-    on = tl.where(z0 + 1 < image_depth, image_height * image_width, 0)
-    base = (z0 * image_height + y0) * image_width + x0
+    (in_x, in_y, in_z), (fx, fy, fz), base, (right, up, on) = _cell(
+        field, index, count, inside, depth, height, width, image_depth, image_height, image_width
+    )
     gx, gy, gz = 1 - fx, 1 - fy, 1 - fz
     by_x = tl.zeros([BLOCK], tl.float32)
     by_y = tl.zeros([BLOCK], tl.float32)
