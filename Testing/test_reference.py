@@ -7,7 +7,7 @@ own memory layout, every level run anew with its graph at each iteration, the fr
 import pytest
 import torch
 import torch.nn.functional as F
-from mirrba import fields, losses
+from mirrba import fields, losses, schedule
 from mirrba.finished import FinishedStages
 from mirrba.network import FreeVelocity, Moving, Pyramid
 from mirrba.optimize import optimize, stages
@@ -61,7 +61,7 @@ def plain(pair, config, iterations) -> torch.Tensor:
     moving = Moving(movings)
     for level in range(config.depth):
         optimizer = torch.optim.Adam(
-            [p for k in range(level + 1) for p in model.parameters_of(k)], lr=config.learning_rate
+            [p for k in range(level + 1) for p in model.parameters_of(k)], lr=schedule.CPU_RATE
         )
         for iteration in range(iterations[level]):
             state = None

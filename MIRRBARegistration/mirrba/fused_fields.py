@@ -45,7 +45,7 @@ def _reached(field, index, count, place, size, there, COMPONENT: tl.constexpr, i
 @triton.jit
 def _cell(field, index, count, inside, depth, height, width, image_depth, image_height, image_width):
     """The cell of the image that a voxel's point lies in: whether it lies within, per axis; where between the corners;
-    the first corner; the way from it to the next along each axis.
+    the first corner; the way from it to the next along each axis. Not in tuples: Triton 3.6 does not unpack them.
     """
     x, y, z = _place(index, height, width)
     in_x, x0, fx = _reached(field, index, count, x, width, image_width, 0, inside)
@@ -55,7 +55,7 @@ def _cell(field, index, count, inside, depth, height, width, image_depth, image_
     up = tl.where(y0 + 1 < image_height, image_width, 0)
     on = tl.where(z0 + 1 < image_depth, image_height * image_width, 0)
     base = (z0 * image_height + y0) * image_width + x0
-    return (in_x, in_y, in_z), (fx, fy, fz), base, (right, up, on)
+    return in_x, in_y, in_z, fx, fy, fz, base, right, up, on
 
 
 @triton.jit
@@ -79,7 +79,7 @@ def _warp(
     """`fields.warp`; COMPOSED: `fields.compose`, the image being the outer field."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     inside = index < count
-    _, (fx, fy, fz), base, (right, up, on) = _cell(
+    _, _, _, fx, fy, fz, base, right, up, on = _cell(
         field, index, count, inside, depth, height, width, image_depth, image_height, image_width
     )
     for channel in tl.static_range(CHANNELS):
@@ -122,7 +122,7 @@ def _warp_back(
     """The gradient of `_warp` by the image, added to `by_image` (OF_IMAGE), and by the field (OF_FIELD)."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     inside = index < count
-    (in_x, in_y, in_z), (fx, fy, fz), base, (right, up, on) = _cell(
+    in_x, in_y, in_z, fx, fy, fz, base, right, up, on = _cell(
         field, index, count, inside, depth, height, width, image_depth, image_height, image_width
     )
     gx, gy, gz = 1 - fx, 1 - fy, 1 - fz

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from . import fields, graphs, losses
+from . import fields, graphs, losses, schedule
 from .errors import Diverged
 from .finished import FinishedStages
 from .network import FreeVelocity, Moving, Pyramid, State
@@ -108,7 +108,7 @@ def _optimize_or_restart(
     progress: Progress,
 ) -> State:
     """The level; where it diverges, once more from the state that it began with, in smaller steps."""
-    stage, rate = stage_name(level, config), config.learning_rate
+    stage, rate = stage_name(level, config), schedule.learning_rate_for(config, images[level].device.type)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     progress.begin(stage)
     for _ in range(RESTARTS):

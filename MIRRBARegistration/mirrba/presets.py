@@ -46,7 +46,8 @@ class Config:
     """Deformable convolutions in the finest level."""
     iterations: tuple[int, ...] | None = None
     """Per level, coarsest first; None: the preset's schedule, shortened on a CPU (docs/method.md)."""
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
+    """Adam's; None: the paper's 1e-4 on a GPU, more for the CPU's short schedule (docs/method.md)."""
     smooth: float = 0.1
     diffeo: float = 1.0
     freeze: float = 0.1
@@ -194,7 +195,8 @@ def _check(config: Config) -> None:
         _demand(name, counts, right, "up to 4 numbers from 0 to 100000, coarsest first")
     right = 0 < len(config.windows) <= 4 and all(3 <= n <= 15 and n % 2 for n in config.windows)
     _demand("windows", config.windows, right, "up to 4 odd numbers from 3 to 15")
-    _demand("learning_rate", config.learning_rate, 0 < config.learning_rate <= 1, "above 0, at most 1")
+    if config.learning_rate is not None:
+        _demand("learning_rate", config.learning_rate, 0 < config.learning_rate <= 1, "above 0, at most 1")
     for name in ("smooth", "diffeo"):
         _demand(name, getattr(config, name), 0 <= getattr(config, name) <= 1e6, "0 to 1e6")
     _demand("freeze", config.freeze, 0 <= config.freeze <= 1, "0 to 1")

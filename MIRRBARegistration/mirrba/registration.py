@@ -130,6 +130,7 @@ def register(
         "spacing_mm": working.spacing[0],
         "grid": list(working.size),
         "iterations": list(iterations[: optimize.levels_run(config)]),
+        "learning_rate": schedule.learning_rate_for(config, way.device.type) if optimize.levels_run(config) else None,
         "bfloat16": way.mixed,
         "plan": progress.plan,
         "departures": progress.departures,

@@ -1,4 +1,4 @@
-"""The working resolution and the iterations that a device can finish. Written down in docs/method.md."""
+"""The working resolution, the iterations that a device can finish, and their steps. Written down in docs/method.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from .presets import Config
 PAPER_ITERATIONS = 1000  # on every lower level (section 4.2)
 PAPER_FINEST = 2000
 PAPER_VOXELS = 200**3
+PAPER_RATE = 1e-4
+CPU_RATE = 1e-3  # of so few iterations, smaller steps leave much of the way undone
 CPU_ITERATIONS = (300, 200, 100)  # lower levels, coarsest first
 CPU_FINEST = 50
 CPU_VOXELS = 400_000  # a network's iteration at the finest level then takes one to two seconds on two cores
@@ -26,6 +28,13 @@ def iterations_for(config: Config, device: str) -> tuple[int, ...]:
     if device == "cpu":
         return (*CPU_ITERATIONS[: config.depth - 1], CPU_FINEST)
     return (*[PAPER_ITERATIONS] * (config.depth - 1), PAPER_FINEST)
+
+
+def learning_rate_for(config: Config, device: str) -> float:
+    """Adam's: what the user set, else the paper's on a GPU and a larger one for a CPU's short schedule."""
+    if config.learning_rate is not None:
+        return config.learning_rate
+    return CPU_RATE if device == "cpu" else PAPER_RATE
 
 
 def voxel_limit(config: Config, device: str) -> int:

@@ -139,8 +139,8 @@ def config_of(settings: Mapping[str, Any]) -> Config:
     """A trained method's settings as the engine's. Raises InputError for one that is out of its range."""
     own = {name: value for name, value in settings.items() if name != "network"}
     config = resolve("mirrba", depth=_kind(settings).depth, pair_input=True, **own)
-    if config.spacing is None or config.iterations is None:
-        raise InputError("A network that is trained needs its 'spacing' and 'iterations'; give both.")
+    if config.spacing is None or config.iterations is None or config.learning_rate is None:
+        raise InputError("A network that is trained needs its 'spacing', 'iterations' and 'learning_rate'; give all.")
     return config
 
 
@@ -186,8 +186,10 @@ def train(
     device = next(network.parameters()).device
     order = _shuffled(len(examples), seed)
     history: list[list[float]] = []
+    rate = network.config.learning_rate
+    assert rate is not None
     for stage, count in enumerate(network.config.iterations or ()):
-        optimizer = torch.optim.Adam(network.parameters_of(stage), lr=network.config.learning_rate)
+        optimizer = torch.optim.Adam(network.parameters_of(stage), lr=rate)
         frozen = round(network.config.freeze * count) if stage else 0
         history.append([])
         for step in range(1, count + 1):
