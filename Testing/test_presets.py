@@ -28,13 +28,15 @@ def test_the_papers_presets_keep_the_papers_values(name):
     config = resolve(name)
     assert not config.pair_input
     assert (config.init, config.start) == ("none", ())
-    assert config.learning_rate == 1e-3
     if name != "mirrba-wo-regu":
         assert (config.smooth, config.diffeo) == (0.1, 1.0)
 
 
-def test_on_a_gpu_the_papers_schedule_and_grid_are_used():
+def test_on_a_gpu_the_papers_schedule_rate_and_grid_are_used():
     assert schedule.iterations_for(resolve("mirrba"), "cuda") == (1000, 1000, 2000)
+    assert schedule.learning_rate_for(resolve("mirrba"), "cuda") == 1e-4
+    assert schedule.learning_rate_for(resolve("mirrba"), "cpu") == 1e-3
+    assert schedule.learning_rate_for(resolve("mirrba", learning_rate="3e-4"), "cuda") == 3e-4
     assert schedule.iterations_for(resolve("mirrba-depth-4"), "cuda") == (1000, 1000, 1000, 2000)
     assert schedule.spacing_for(resolve("mirrba"), "cuda", lambda spacing: round((800 / spacing) ** 3), 1.0) == 4.0
 
