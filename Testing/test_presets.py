@@ -52,8 +52,19 @@ def test_on_a_cpu_a_networks_grid_is_coarser_but_never_finer_than_the_image():
 
 def test_the_descent_alone_works_on_a_finer_grid_while_the_voxels_suffice():
     assert schedule.spacing_for(resolve("default"), "cpu", lambda spacing: 10, 8.0) == 6.0
-    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 5.75
+    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 4.5
     assert schedule.spacing_for(resolve("default", stop_level=None), "cpu", lambda spacing: 10, 8.0) == 8.0
+
+
+def test_on_a_fine_grid_the_windows_have_as_many_millimetres():
+    default = resolve("default")
+    assert schedule.windows_for(default, 6.0) == schedule.windows_for(default, 24.0) == (7, 9)
+    for spacing in (5.25, 4.5, 3.0, 2.25):
+        for window, ours in zip(default.windows, schedule.windows_for(default, spacing), strict=True):
+            assert ours % 2 == 1
+            assert window * 6.0 - 2 * spacing < ours * spacing <= window * 6.0
+    assert schedule.windows_for(default, 0.5) == (schedule.WIDEST,) * 2
+    assert schedule.windows_for(resolve("fast", windows="15"), 8.0) == (15,)
 
 
 @pytest.mark.parametrize("preset", PAPERS)

@@ -27,7 +27,9 @@ class Config:
     finish: tuple[int, ...] = ()
     """Iterations of the same descent after the network, on the finest levels; empty: none, as the paper."""
     windows: tuple[int, ...] = (7,)
-    """Of the local NCC in these descents, voxels; of several, the mean of what each finds."""
+    """Of the local NCC in these descents, voxels of 6 mm or more, on a finer grid as many mm; of several, the mean of
+    what each finds.
+    """
 
     architecture: bool = True
     """False: the velocity field itself is optimised ("wo Archi")."""

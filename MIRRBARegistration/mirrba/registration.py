@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -112,13 +112,14 @@ def register(
         working = _working_grid(config, way, lambda s: working_grid(box, s, multiple), min(fixed.GetSpacing()))
         iterations = schedule.iterations_for(config, way.device.type)
         pair = working_pair(follow_up, baseline, initial, working)
-        plan = _plan(config, way.device, working, iterations)
+        on_grid = replace(config, windows=schedule.windows_for(config, working.spacing[0]))
+        plan = _plan(on_grid, way.device, working, iterations)
         finished.of(plan)
-        progress.follow(_stages(config, iterations, working.shape), plan)
+        progress.follow(_stages(on_grid, iterations, working.shape), plan)
         if on_preview is not None:
             shown = _tensor(sampled(uptake, working, initial), way.device)
             progress.on_preview = _previewer(shown, working, on_preview)
-        displacement = _optimised(pair, config, iterations, way, progress, finished)
+        displacement = _optimised(pair, on_grid, iterations, way, progress, finished)
         return working, iterations, transforms.voxel_field(displacement)
 
     way, (working, iterations, displacement) = _with_enough_memory(ladder.first(device), config, attempt, progress)
@@ -204,7 +205,8 @@ def _stages(config: Config, iterations: tuple[int, ...], shape: fields.Shape) ->
 def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tuple[int, ...]) -> str:
     size = " × ".join(str(n) for n in grid.size)
     parts = [f"Preset {config.preset} on {devices.label_of(device)}: {size} voxels of {grid.spacing[0]:g} mm"]
-    windows = f" for each of the windows {' and '.join(map(str, config.windows))}" if len(config.windows) > 1 else ""
+    of_several = "for each of the windows" if len(config.windows) > 1 else "in windows of"
+    windows = f" {of_several} {' and '.join(map(str, config.windows))}"
     if config.start:
         parts.append(f"start with {'+'.join(map(str, config.start))} iterations{windows}")
     run = iterations[: optimize.levels_run(config)]

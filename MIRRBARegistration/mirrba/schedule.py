@@ -15,10 +15,12 @@ CPU_RATE = 1e-3  # of so few iterations, smaller steps leave much of the way und
 CPU_ITERATIONS = (300, 200, 100)  # lower levels, coarsest first
 CPU_FINEST = 50
 CPU_VOXELS = 400_000  # a network's iteration at the finest level then takes one to two seconds on two cores
-CPU_VOXELS_DESCENT = 1_200_000  # where the finest grid is left to the descent without network
+CPU_VOXELS_DESCENT = 2_400_000  # where the finest grid is left to the descent without network
 CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
 ROUNDING = 0.25  # mm
 FINER = 0.75  # of the image's own spacing, for the descent without network: half a voxel is a third of a small lesion
+WINDOW_SPACING = 6.0  # mm, of the grid whose voxels a descent's windows count
+WIDEST = 25  # voxels that a window is widened to: a GPU's kernel unrolls the sum over it
 
 
 def iterations_for(config: Config, device: str) -> tuple[int, ...]:
@@ -35,6 +37,19 @@ def learning_rate_for(config: Config, device: str) -> float:
     if config.learning_rate is not None:
         return config.learning_rate
     return CPU_RATE if device == "cpu" else PAPER_RATE
+
+
+def windows_for(config: Config, spacing_mm: float) -> tuple[int, ...]:
+    """The descent's windows in voxels of the working grid: on one finer than WINDOW_SPACING, as many mm as there.
+
+    In fewer mm, less of what vanished shrinks (docs/performance.md).
+    """
+    return tuple(max(window, min(_odd(window * WINDOW_SPACING / spacing_mm), WIDEST)) for window in config.windows)
+
+
+def _odd(number: float) -> int:
+    """The greatest odd number up to it."""
+    return 2 * math.floor((number - 1) / 2) + 1
 
 
 def voxel_limit(config: Config, device: str) -> int:
