@@ -52,7 +52,7 @@ def test_on_a_cpu_a_networks_grid_is_coarser_but_never_finer_than_the_image():
 
 def test_the_descent_alone_works_on_a_finer_grid_while_the_voxels_suffice():
     assert schedule.spacing_for(resolve("default"), "cpu", lambda spacing: 10, 8.0) == 6.0
-    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 4.5
+    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 5.75
     assert schedule.spacing_for(resolve("default", stop_level=None), "cpu", lambda spacing: 10, 8.0) == 8.0
 
 
