@@ -125,11 +125,18 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
 
     `tell` gets the progress, warning and preview events; the other two are as in `register`.
     """
+    made = not output.exists()
     prepare_output(output)
-    _keep_inputs(job, output)
-    with alone_in(output):
-        _sweep(output)
-        return _run(job, output, tell, should_stop, should_keep)
+    try:
+        _keep_inputs(job, output)
+        with alone_in(output):
+            _sweep(output)
+            return _run(job, output, tell, should_stop, should_keep)
+    except BaseException:
+        if made:
+            with suppress(OSError):  # of a run that can be resumed, there is something in it
+                output.rmdir()
+        raise
 
 
 def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Asked) -> dict[str, Any]:
