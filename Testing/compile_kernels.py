@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import triton
-from mirrba import fused, fused_fields, losses
+from mirrba import fused, fused_fields, losses, schedule
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -47,7 +47,7 @@ def main() -> None:
     for wide in (False, True):
         sizes = {"BLOCK": fused.BLOCK, "WIDE": wide}
         for kernel in (fused._sums, fused._product_sums):
-            ptx[f"{kernel.__name__} {wide}"] = compiled(kernel, RADIUS=3, **sizes)
+            ptx[f"{kernel.__name__} {wide}"] = compiled(kernel, RADIUS=schedule.WIDEST // 2, **sizes)
         for slack in (None, losses.SLACK):
             name = f"{fused._terms.__name__} {slack} {wide}"
             ptx[name] = compiled(fused._terms, EPSILON=losses.EPSILON, SLACK=slack, **sizes)

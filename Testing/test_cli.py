@@ -266,6 +266,13 @@ def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path):
     assert "Traceback" in mirrba(*arguments, "--debug").stderr
 
 
+def test_an_empty_folder_that_was_there_stays(pair_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    done = mirrba("register", tmp_path / "missing.nii.gz", files(pair_folder)[1], "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert (tmp_path / "out").is_dir()
+
+
 def test_interrupting_leaves_no_result_and_exits_with_3(pair_folder, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "mirrba", "register", *map(str, files(pair_folder)), "-o", str(tmp_path / "out"),

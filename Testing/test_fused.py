@@ -1,5 +1,6 @@
 """The Triton kernels of LNCC, by Triton's own interpreter on the CPU. On a GPU: test_cuda.py."""
 
+import ast
 import json
 import os
 import subprocess
@@ -101,6 +102,15 @@ def test_a_gpu_that_is_full_is_not_taken_for_one_without_triton(monkeypatch):
     monkeypatch.setattr(fused, "terms", full)
     with pytest.raises(torch.OutOfMemoryError):
         kernels.agree(fused, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["fused", "fused_fields"])
+def test_no_kernel_unpacks_tuples_in_tuples(name):
+    """Triton 3.6, of the PyTorch 2.11 that ran on a GPU, refuses them; later ones, which compile here, do not."""
+    tree = ast.parse((Path(kernels.__file__).parent / f"{name}.py").read_text())
+    for node in ast.walk(tree):
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            assert not any(isinstance(part, ast.Tuple) for part in getattr(target, "elts", ())), f"line {node.lineno}"
 
 
 def test_the_kernels_compile_for_an_h100(tmp_path):

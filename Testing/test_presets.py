@@ -34,9 +34,7 @@ def test_the_papers_presets_keep_the_papers_values(name):
 
 def test_on_a_gpu_the_papers_schedule_rate_and_grid_are_used():
     assert schedule.iterations_for(resolve("mirrba"), "cuda") == (1000, 1000, 2000)
-    assert schedule.learning_rate_for(resolve("mirrba"), "cuda") == 1e-4
-    assert schedule.learning_rate_for(resolve("mirrba"), "cpu") == 1e-3
-    assert schedule.learning_rate_for(resolve("mirrba", learning_rate="3e-4"), "cuda") == 3e-4
+    assert schedule.learning_rate_for(resolve("mirrba"), (1000, 1000, 2000)) == 1e-4
     assert schedule.iterations_for(resolve("mirrba-depth-4"), "cuda") == (1000, 1000, 1000, 2000)
     assert schedule.spacing_for(resolve("mirrba"), "cuda", lambda spacing: round((800 / spacing) ** 3), 1.0) == 4.0
 
@@ -54,6 +52,12 @@ def test_the_descent_alone_works_on_a_finer_grid_while_the_voxels_suffice():
     assert schedule.spacing_for(resolve("default"), "cpu", lambda spacing: 10, 8.0) == 6.0
     assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 5.75
     assert schedule.spacing_for(resolve("default", stop_level=None), "cpu", lambda spacing: 10, 8.0) == 8.0
+
+
+def test_a_schedule_that_is_short_takes_longer_steps():
+    config = resolve("mirrba")
+    assert schedule.learning_rate_for(config, schedule.iterations_for(config, "cpu")) == 1e-3
+    assert schedule.learning_rate_for(resolve("mirrba", learning_rate="3e-4"), (1000, 1000, 2000)) == 3e-4
 
 
 def test_on_a_fine_grid_the_windows_have_as_many_millimetres():

@@ -61,7 +61,7 @@ def plain(pair, config, iterations) -> torch.Tensor:
     moving = Moving(movings)
     for level in range(config.depth):
         optimizer = torch.optim.Adam(
-            [p for k in range(level + 1) for p in model.parameters_of(k)], lr=schedule.CPU_RATE
+            [p for k in range(level + 1) for p in model.parameters_of(k)], lr=schedule.SHORT_RATE
         )
         for iteration in range(iterations[level]):
             state = None

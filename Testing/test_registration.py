@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from mirrba import Cancelled, InputError, metrics, progress, register
+from mirrba import Cancelled, InputError, losses, metrics, progress, register, schedule
 from mirrba.geometry import Geometry
 from mirrba.images import Prepared
 from mirrba.presets import PRESETS, resolve
@@ -165,6 +165,18 @@ def test_every_preset_runs_and_lowers_its_loss(pair, preset):
     # The coarsest level has the most to gain; the descent without network has it on the finest.
     losses = stages.get(f"level 1 of {config.depth}") or registration.history[-1]["loss"]
     assert min(losses[1:]) < losses[0]
+
+
+def test_on_a_fine_grid_the_descent_has_windows_as_wide_as_on_a_coarse_one(pair, monkeypatch):
+    monkeypatch.setattr(schedule, "WINDOW_SPACING", 48.0)  # to which 24 mm are fine
+    compared = []
+    similarity = losses.LocalInformation
+    monkeypatch.setattr(losses, "LocalInformation", lambda *of: compared.append(of[1]) or similarity(*of))
+    registration = register(*pair, resolve("default", device="cpu", spacing=24, start="2,2"))
+    assert compared == [13, 13, 17, 17]
+    assert registration.provenance["windows"] == [13, 17]
+    assert registration.provenance["learning_rate"] is None
+    assert "for each of the windows 13 and 17" in registration.provenance["plan"]
 
 
 def test_deformable_convolutions_run_and_lower_their_loss(pair):

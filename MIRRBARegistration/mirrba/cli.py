@@ -166,7 +166,7 @@ def _method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", metavar="I", help="none, centre, rigid, affine or a transform file")
     parser.add_argument("--seed", metavar="N", help="random seed (default: 0)")
     parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="any other setting, such as learning_rate=1e-4"
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any other setting, such as learning_rate=3e-4"
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="say nothing but errors")

@@ -125,7 +125,7 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
 
     `tell` gets the progress, warning and preview events; the other two are as in `register`.
     """
-    made = not os.path.exists(output)  # which is not refused a name that is too long
+    made = not os.path.exists(output)  # not Path.exists, which raises for a name that is too long
     prepare_output(output)
     try:
         _keep_inputs(job, output)

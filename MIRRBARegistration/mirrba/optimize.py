@@ -69,6 +69,7 @@ def optimize(
     images = levels_of(fixed, config.depth)
     weights = levels_of(weight, config.depth)
     seen = Moving(levels_of(moving, config.depth), start)
+    rate = schedule.learning_rate_for(config, iterations)
     shapes = level_shapes(shape, config.depth)
     model = Pyramid(config, mixed, recompute) if config.architecture else FreeVelocity(shapes)
     model = model.to(fixed.device)
@@ -85,7 +86,7 @@ def optimize(
             state = lower(model, level + 1, images, seen)
             continue
         similarity = losses.MultiResolutionNCC(images[level], level + 1, weights[level])
-        state = _optimize_or_restart(model, level, images, seen, similarity, config, iterations[level], progress)
+        state = _optimize_or_restart(model, level, images, seen, similarity, config, rate, iterations[level], progress)
         spent = progress.finish()
         if not progress.kept():
             finished.keep(stage, model.state_dict(), spent)
@@ -104,11 +105,12 @@ def _optimize_or_restart(
     moving: Moving,
     similarity: losses.MultiResolutionNCC,
     config: Config,
+    rate: float,
     iterations: int,
     progress: Progress,
 ) -> State:
     """The level; where it diverges, once more from the state that it began with, in smaller steps."""
-    stage, rate = stage_name(level, config), schedule.learning_rate_for(config, images[level].device.type)
+    stage = stage_name(level, config)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     progress.begin(stage)
     for _ in range(RESTARTS):

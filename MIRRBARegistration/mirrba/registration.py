@@ -131,7 +131,8 @@ def register(
         "spacing_mm": working.spacing[0],
         "grid": list(working.size),
         "iterations": list(iterations[: optimize.levels_run(config)]),
-        "learning_rate": schedule.learning_rate_for(config, way.device.type) if optimize.levels_run(config) else None,
+        "learning_rate": schedule.learning_rate_for(config, iterations) if optimize.levels_run(config) else None,
+        "windows": list(schedule.windows_for(config, working.spacing[0])) if config.start or config.finish else [],
         "bfloat16": way.mixed,
         "plan": progress.plan,
         "departures": progress.departures,
@@ -205,8 +206,8 @@ def _stages(config: Config, iterations: tuple[int, ...], shape: fields.Shape) ->
 def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tuple[int, ...]) -> str:
     size = " × ".join(str(n) for n in grid.size)
     parts = [f"Preset {config.preset} on {devices.label_of(device)}: {size} voxels of {grid.spacing[0]:g} mm"]
-    of_several = "for each of the windows" if len(config.windows) > 1 else "in windows of"
-    windows = f" {of_several} {' and '.join(map(str, config.windows))}"
+    of_windows = "for each of the windows" if len(config.windows) > 1 else "with window"
+    windows = f" {of_windows} {' and '.join(map(str, config.windows))}"
     if config.start:
         parts.append(f"start with {'+'.join(map(str, config.start))} iterations{windows}")
     run = iterations[: optimize.levels_run(config)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .presets import Config
 
@@ -11,7 +11,7 @@ PAPER_ITERATIONS = 1000  # on every lower level (section 4.2)
 PAPER_FINEST = 2000
 PAPER_VOXELS = 200**3
 PAPER_RATE = 1e-4
-CPU_RATE = 1e-3  # of so few iterations, smaller steps leave much of the way undone
+SHORT_RATE = 1e-3  # of few iterations, smaller steps leave much of the way undone
 CPU_ITERATIONS = (300, 200, 100)  # lower levels, coarsest first
 CPU_FINEST = 50
 CPU_VOXELS = 400_000  # a network's iteration at the finest level then takes one to two seconds on two cores
@@ -20,7 +20,7 @@ CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
 ROUNDING = 0.25  # mm
 FINER = 0.75  # of the image's own spacing, for the descent without network: half a voxel is a third of a small lesion
 WINDOW_SPACING = 6.0  # mm, of the grid whose voxels a descent's windows count
-WIDEST = 25  # voxels that a window is widened to: a GPU's kernel unrolls the sum over it
+WIDEST = 25  # voxels that a window is widened to: sums over it take time, and a GPU's kernel unrolls them
 
 
 def iterations_for(config: Config, device: str) -> tuple[int, ...]:
@@ -32,11 +32,11 @@ def iterations_for(config: Config, device: str) -> tuple[int, ...]:
     return (*[PAPER_ITERATIONS] * (config.depth - 1), PAPER_FINEST)
 
 
-def learning_rate_for(config: Config, device: str) -> float:
-    """Adam's: what the user set, else the paper's on a GPU and a larger one for a CPU's short schedule."""
+def learning_rate_for(config: Config, iterations: Sequence[int]) -> float:
+    """Adam's: what the user set, else the paper's, or a larger one where no level has as many iterations as there."""
     if config.learning_rate is not None:
         return config.learning_rate
-    return CPU_RATE if device == "cpu" else PAPER_RATE
+    return PAPER_RATE if max(iterations) >= PAPER_ITERATIONS else SHORT_RATE
 
 
 def windows_for(config: Config, spacing_mm: float) -> tuple[int, ...]:
