@@ -45,7 +45,7 @@ def _reached(field, index, count, place, size, there, COMPONENT: tl.constexpr, i
 @triton.jit
 def _cell(field, index, count, inside, depth, height, width, image_depth, image_height, image_width):
     """The cell of the image that a voxel's point lies in: whether it lies within, per axis; where between the corners;
-    the first corner; the way from it to the next along each axis. Not in tuples: Triton 3.6 does not unpack them.
+    the first corner; the way from it to the next along each axis. Not in tuples: Triton 3.6 unpacks none in another.
     """
     x, y, z = _place(index, height, width)
     in_x, x0, fx = _reached(field, index, count, x, width, image_width, 0, inside)
