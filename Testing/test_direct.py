@@ -141,3 +141,47 @@ def test_no_iterations_leave_the_displacement():
     field = torch.rand(1, 3, *SHAPE)
     weight = torch.ones(1, 1, *SHAPE)
     assert direct.descend("finish", weight, weight, weight, (), (7,), Progress([]), FinishedStages(), field) is field
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 9)] * 3), seed=st.integers(0, 99))
+def test_the_image_s_gradient_is_exact_for_quartic_images_away_from_the_border(shape, seed):
+    """Each axis its own polynomial of degree 4; float64, and float32 to its rounding."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    polynomials = [np.polynomial.Polynomial(rng.uniform(-1, 1, 5)) for _ in axes]
+    image = torch.from_numpy(sum(p(axis) for p, axis in zip(polynomials, axes, strict=True)))[None, None]
+    inside = [slice(2, -2)] * 3
+    steps = [2 / max(n - 1, 1) for n in shape]
+    for kind, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        found = direct.image_gradient(image.to(kind))[0].numpy()
+        assert found.shape == (3, *shape)
+        for axis in range(3):
+            slope = polynomials[axis].deriv()(axes[axis]) * steps[axis]
+            np.testing.assert_allclose(found[2 - axis][*inside], slope[*inside], atol=tolerance)
+
+
+def test_at_the_border_the_image_goes_on_evenly():
+    image = torch.arange(8.0).expand(1, 1, 1, 1, 8)
+    found = direct.image_gradient(image)[0]
+    assert found[1:].abs().max() == 0  # one voxel thick there
+    torch.testing.assert_close(found[0, 0, 0, [0, 1]], torch.tensor([0.5, 13 / 12]))
+
+
+def test_a_step_goes_downhill_where_the_field_already_turns():
+    """From a field that turns by 90° about z, to the turned image shifted by a voxel along x.
+
+    Seen from the moving image, that shift is one along y: steps along its axes would never find it.
+    """
+    fixed = half_noise(0)
+    turned = torch.rot90(torch.roll(half_noise(1), 1, dims=4), 1, dims=(3, 4))
+    grid = fields.unit_grid(SHAPE, fixed.device)
+    turn = torch.stack([grid[:, 1], -grid[:, 0], grid[:, 2]], dim=1) - grid
+    back = fields.warp(turned, turn)
+    torch.testing.assert_close(back, torch.roll(half_noise(1), 1, dims=4), atol=1e-3, rtol=0)
+    progress = Progress(direct.stages("start", COUNTS, SHAPE, (7,)))
+    weight = torch.ones_like(fixed)
+    found = direct.descend("start", fixed, turned, weight, COUNTS, (7,), progress, FinishedStages(), turn)
+    here = (0, 1, slice(6, -6), slice(6, -6), slice(3, 9))
+    # The turn takes the step of one voxel along x to one along -y of the moving image.
+    assert fields.to_voxels(found - turn)[here].mean() == pytest.approx(-1.0, abs=0.15)

@@ -72,7 +72,7 @@ def test_the_fields_of_these_tests_fold():
 
 
 @few
-@given(shape=SHAPES, sigma=st.sampled_from([0.43, 1.0, 1.73, 3.0]), seed=SEEDS, channels=st.sampled_from([1, 3]))
+@given(shape=SHAPES, sigma=st.sampled_from([0.35, 1.0, 1.73, 3.0]), seed=SEEDS, channels=st.sampled_from([1, 3]))
 def test_smoothing_is_that_of_float64(shape, sigma, seed, channels):
     field = made(channels, *shape, seed=seed)
     expected = direct.smooth(field.double(), sigma)
