@@ -252,4 +252,5 @@ def image_gradient(image: Tensor) -> Tensor:
 def _direction(gradient: Tensor, sigma: float) -> Tensor:
     """The smoothed way down, voxels, its longest vector 1; `gradient` per voxel, as the update."""
     update = -smooth(gradient, sigma)
-    return update / update.norm(dim=1).amax().clamp_min(1e-20)
+    x, y, z = update.unbind(1)  # on a CPU many times as fast as norm(dim=1)
+    return update / (x * x + y * y + z * z).amax().sqrt().clamp_min(1e-20)
