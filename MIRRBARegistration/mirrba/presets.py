@@ -79,7 +79,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then multi-scale descent without a network, twice, and the mean of both.",
-            27,
+            25,
             start=(100, 100, 100, 50),
             windows=(7, 9),
             stop_level=0,
@@ -87,7 +87,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "fast",
             "As default, with one descent only: about half the time.",
-            15,
+            14,
             start=(100, 100, 100, 50),
             windows=(7,),
             stop_level=0,
