@@ -200,7 +200,7 @@ def _descend_level(
     Raises Diverged where there is no better place than one without a finite loss.
     """
     update_sigma, field_sigma = sigmas
-    share = contrast(similarity, warp(displacement).detach())
+    share = contrast(similarity, warp(displacement))
     step, best, lowest, stuck = STEP, displacement, float("inf"), 0
     for iteration in range(1, iterations + 1):
         warped = warp(displacement).requires_grad_(True)
