@@ -1,4 +1,4 @@
-"""The descent without network: smoothing that follows the contrast, and the mean over windows."""
+"""The descent without network: smoothing that follows the contrast, and the way down."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def half_noise(seed: int) -> torch.Tensor:
     return (0.4 + pattern + noise)[None, None]
 
 
-def descended(fixed, moving, windows=(7,), counts=COUNTS) -> torch.Tensor:
-    progress = Progress(direct.stages("start", counts, SHAPE, windows))
+def descended(fixed, moving, counts=COUNTS) -> torch.Tensor:
+    progress = Progress(direct.stages("start", counts, SHAPE))
     still = fields.zeros(SHAPE, fixed.device)
     weight = torch.ones_like(fixed)
-    return direct.descend("start", fixed, moving, weight, counts, windows, progress, FinishedStages(), still)
+    return direct.descend("start", fixed, moving, weight, counts, 7, progress, FinishedStages(), still)
 
 
 def roughness(displacement: torch.Tensor) -> torch.Tensor:
@@ -116,31 +116,10 @@ def test_anatomy_is_followed_as_closely_as_without():
     assert found.mean() == pytest.approx(1.0, abs=0.1)
 
 
-def test_of_two_windows_the_mean_is_taken():
-    fixed, moving = half_noise(0), torch.roll(half_noise(1), 1, dims=3)
-    both = descended(fixed, moving, windows=(5, 7))
-    alone = [descended(fixed, moving, windows=(window,)) for window in (5, 7)]
-    assert not torch.equal(*alone)
-    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
-
-
-def test_two_ways_that_fold_when_mixed_are_not_mixed():
-    """Shears along x and y: det J is 1 in each, 1 - 9/4 in the mean."""
-    one, other = torch.zeros(2, 1, 3, 8, 8, 8)
-    ramp = torch.arange(8.0)
-    one[0, 0] += 3 * ramp[:, None]  # u_x = 3 y
-    other[0, 1] += 3 * ramp  # u_y = 3 x
-    one, other = fields.from_voxels(one), fields.from_voxels(other)
-    assert roughness(one).min() > 0.9
-    assert roughness(other).min() > 0.9
-    assert roughness((one + other) / 2).max() < 0
-    assert torch.equal(direct.mean_of([one, other]), one)
-
-
 def test_no_iterations_leave_the_displacement():
     field = torch.rand(1, 3, *SHAPE)
     weight = torch.ones(1, 1, *SHAPE)
-    assert direct.descend("finish", weight, weight, weight, (), (7,), Progress([]), FinishedStages(), field) is field
+    assert direct.descend("finish", weight, weight, weight, (), 7, Progress([]), FinishedStages(), field) is field
 
 
 @settings(max_examples=40, deadline=None)
@@ -179,8 +158,8 @@ def test_a_step_goes_downhill_where_the_field_already_turns():
     turn = torch.stack([-grid[:, 0], -grid[:, 1], grid[:, 2]], dim=1) - grid
     turned = shifted.flip(3, 4)
     torch.testing.assert_close(fields.warp(turned, turn), shifted, atol=1e-5, rtol=0)
-    progress = Progress(direct.stages("start", COUNTS, SHAPE, (7,)))
+    progress = Progress(direct.stages("start", COUNTS, SHAPE))
     weight = torch.ones_like(fixed)
-    found = direct.descend("start", fixed, turned, weight, COUNTS, (7,), progress, FinishedStages(), turn)
+    found = direct.descend("start", fixed, turned, weight, COUNTS, 7, progress, FinishedStages(), turn)
     here = (0, 0, slice(6, -6), slice(6, -6), slice(3, 9))
     assert fields.to_voxels(found - turn)[here].mean() == pytest.approx(-1.0, abs=0.15)

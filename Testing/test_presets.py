@@ -50,7 +50,8 @@ def test_on_a_cpu_a_networks_grid_is_coarser_but_never_finer_than_the_image():
 
 def test_the_descent_alone_works_on_a_finer_grid_while_the_voxels_suffice():
     assert schedule.spacing_for(resolve("default"), "cpu", lambda spacing: 10, 8.0) == 6.0
-    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 5.75
+    assert schedule.spacing_for(resolve("default"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 5.75
+    assert schedule.spacing_for(resolve("fast"), "cpu", lambda spacing: round((600 / spacing) ** 3), 5.0) == 7.25
     assert schedule.spacing_for(resolve("default", stop_level=None), "cpu", lambda spacing: 10, 8.0) == 8.0
 
 
@@ -60,15 +61,26 @@ def test_a_schedule_that_is_short_takes_longer_steps():
     assert schedule.learning_rate_for(resolve("mirrba", learning_rate="3e-4"), (1000, 1000, 2000)) == 3e-4
 
 
-def test_on_a_fine_grid_the_windows_have_as_many_millimetres():
+def test_on_a_fine_grid_the_window_has_as_many_millimetres():
     default = resolve("default")
-    assert schedule.windows_for(default, 6.0) == schedule.windows_for(default, 24.0) == (7, 9)
+    assert schedule.window_for(default, 6.0) == schedule.window_for(default, 24.0) == default.window == 7
     for spacing in (5.25, 4.5, 3.0, 2.25):
-        for window, ours in zip(default.windows, schedule.windows_for(default, spacing), strict=True):
-            assert ours % 2 == 1
-            assert window * 6.0 - 2 * spacing < ours * spacing <= window * 6.0
-    assert schedule.windows_for(default, 0.5) == (schedule.WIDEST,) * 2
-    assert schedule.windows_for(resolve("fast", windows="15"), 8.0) == (15,)
+        ours = schedule.window_for(default, spacing)
+        assert ours % 2 == 1
+        assert 7 * 6.0 - 2 * spacing < ours * spacing <= 7 * 6.0
+    assert schedule.window_for(default, 0.5) == schedule.WIDEST
+    assert schedule.window_for(resolve("fast", window="15"), 8.0) == 15
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_fast_has_half_the_voxels_of_default(device):
+    """In quarters of a millimetre; a body of 400 × 400 × 1500 mm, of voxels finer than either may have."""
+    grids = []
+    for preset in ("default", "fast"):
+        spacing = schedule.spacing_for(resolve(preset), device, lambda s: round(400 * 400 * 1500 / s**3), 1.5)
+        grids.append(400 * 400 * 1500 / spacing**3)
+    assert grids[1] == pytest.approx(grids[0] / 2, rel=0.15)
+    assert schedule.voxel_limit(resolve("fast"), device) == schedule.voxel_limit(resolve("default"), device) / 2
 
 
 @pytest.mark.parametrize("preset", PAPERS)

@@ -161,22 +161,22 @@ def test_every_preset_runs_and_lowers_its_loss(pair, preset):
     registration = register(*pair, resolve(preset, device="cpu", spacing=18, **changes))
     stages = {entry["stage"]: entry["loss"] for entry in registration.history}
     run = config.depth if config.stop_level is None else config.stop_level
-    assert len(stages) == (len(start) + len(finish)) * len(config.windows) + run
+    assert len(stages) == (len(start) + len(finish)) + run
     # The coarsest level has the most to gain; the descent without network has it on the finest.
     losses = stages.get(f"level 1 of {config.depth}") or registration.history[-1]["loss"]
     assert min(losses[1:]) < losses[0]
 
 
-def test_on_a_fine_grid_the_descent_has_windows_as_wide_as_on_a_coarse_one(pair, monkeypatch):
+def test_on_a_fine_grid_the_descent_has_a_window_as_wide_as_on_a_coarse_one(pair, monkeypatch):
     monkeypatch.setattr(schedule, "WINDOW_SPACING", 48.0)  # to which 24 mm are fine
     compared = []
     similarity = losses.LocalInformation
     monkeypatch.setattr(losses, "LocalInformation", lambda *of: compared.append(of[1]) or similarity(*of))
     registration = register(*pair, resolve("default", device="cpu", spacing=24, start="2,2"))
-    assert compared == [13, 13, 17, 17]
-    assert registration.provenance["windows"] == [13, 17]
+    assert compared == [13, 13]
+    assert registration.provenance["window"] == 13
     assert registration.provenance["learning_rate"] is None
-    assert "for each of the windows 13 and 17" in registration.provenance["plan"]
+    assert "2+2 iterations with window 13" in registration.provenance["plan"]
 
 
 def test_deformable_convolutions_run_and_lower_their_loss(pair):
@@ -273,15 +273,12 @@ SHORT = resolve("fast", device="cpu", start="20,10", finish="5,5")
 WITH_START = resolve("mirrba-depth-2", device="cpu", spacing=16, init="affine", start="20,10", iterations="4,3")
 
 
-TWO_WINDOWS = resolve("default", device="cpu", spacing=16, start="20,10")
-
-
 @pytest.fixture
 def every_preview(monkeypatch):
     monkeypatch.setattr(progress, "PREVIEW_INTERVAL", 0.0)
 
 
-@pytest.mark.parametrize("config", [SHORT, WITH_START, TWO_WINDOWS])
+@pytest.mark.parametrize("config", [SHORT, WITH_START])
 def test_the_last_preview_is_the_result_on_the_working_grid(pair, every_preview, config):
     """Resampled twice as in the preview: through the affine start onto the grid, then by what was found.
 
@@ -324,8 +321,7 @@ def untouched(pair):
     [
         (SHORT, "start 1 of 2"),
         (SHORT, "finish 1 of 2"),
-        (TWO_WINDOWS, "start 2 of 4"),
-        (TWO_WINDOWS, "start 3 of 4"),
+        (WITH_START, "start 1 of 2"),
         (WITH_START, "start 2 of 2"),
         (WITH_START, "level 1 of 2"),
         (WITH_START, "level 2 of 2"),

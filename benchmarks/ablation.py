@@ -15,7 +15,8 @@ from typing import Any
 
 import machine
 import SimpleITK as sitk
-from mirrba import direct, images, losses, schedule
+import torch
+from mirrba import direct, fields, images, losses, network, schedule
 from mirrba.experiment.cohort import Pair, read_cohort
 from mirrba.experiment.displacement import sampled
 from mirrba.experiment.scores import score
@@ -53,44 +54,69 @@ def anywhere(similarity: losses.LocalNCC, warped: Tensor) -> Tensor:
 
 either = direct.contrast
 
+
+class Seen(network.Moving):
+    """In place of direct.Moving: it knows the field that the image was last seen through."""
+
+    def warp(self, level: int, displacement: Tensor) -> Tensor:
+        Seen.last = (self.levels[level], displacement)
+        return super().warp(level, displacement)
+
+
+def by_displacement(warped: Tensor) -> Tensor:
+    """In place of direct.image_gradient: autograd's derivative, along the moving image's axes, of linear sampling."""
+    image, displacement = Seen.last
+    displacement = displacement.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(fields.warp(image, displacement).sum(), displacement)
+    return fields.from_voxels(slope)
+
+
+def second_order(image: Tensor) -> Tensor:
+    """In place of direct.image_gradient."""
+    return torch.stack(torch.gradient(image[0, 0], edge_order=1)[::-1])[None]
+
+
 # name: (preset, settings, what is put in place of a module's own)
-ALIGNED = {"init": "affine"}
-WHOLE = "fast: window 7 alone"  # all others are tested against it
-NETWORK = {**ALIGNED, "finish": (60, 60, 50)}
+WHOLE = "default"  # all others are tested against it
 GAUSSIANS = {  # of the widths that were tuned for them
     (direct, "unbent"): direct.smooth,
     (direct, "FIELD_SIGMA"): 0.7,
     (direct, "FINEST_FIELD_SIGMA"): 0.31,
     (direct, "PLAIN_SIGMA"): 1.2,
 }
+COARSE_SIGMAS = {
+    (direct, "FINEST_UPDATE_SIGMA"): direct.UPDATE_SIGMA,
+    (direct, "FINEST_FIELD_SIGMA"): direct.FIELD_SIGMA,
+}
+AFTER = {"init": "affine", "start": (100, 100, 100, 50)}
+NETWORK = {"init": "affine", "stop_level": 2, "finish": (60, 60, 50)}
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
-    WHOLE: ("fast", {}, {}),
-    "fast, the field smoothed by a Gaussian": ("fast", {}, GAUSSIANS),
-    "fast, three levels": ("fast", {"start": (100, 100, 50)}, {}),
-    "fast, contrast in windows of nine": ("fast", {}, {(direct, "CONTRAST_WINDOW"): 9}),
-    "fast, contrast at the end of a field of view": ("fast", {}, {(direct, "contrast"): anywhere}),
-    "default": ("default", {}, {}),
-    "window 5 alone": ("fast", {"windows": (5,)}, {}),
-    "window 9 alone": ("fast", {"windows": (9,)}, {}),
-    "fast, squared correlation as the paper": ("fast", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
-    "fast, the image's own grid": ("fast", {}, {(schedule, "FINER"): 1.0}),
-    "fast, the contrast of the fixed image alone": ("fast", {}, {(direct, "contrast"): of_fixed}),
-    "fast, the field smoothed alike everywhere": ("fast", {}, {(direct, "NOISE"): 1e-12}),
-    "fast, finest level as smooth as the others": (
-        "fast",
+    WHOLE: ("default", {}, {}),
+    "the derivative by the displacement": (
+        "default",
         {},
-        {(direct, "FINEST_UPDATE_SIGMA"): direct.UPDATE_SIGMA, (direct, "FINEST_FIELD_SIGMA"): direct.FIELD_SIGMA},
+        {(direct, "Moving"): Seen, (direct, "image_gradient"): by_displacement},
     ),
-    "fast, no finest level": ("fast", {"start": (100, 100, 150, 0)}, {}),
-    "fast, finest level only": ("fast", {"start": (0, 0, 0, 250)}, {}),
-    "fast, no affine start": ("fast", {"init": "none"}, {}),
-    "fast, linear sampling": ("fast", {}, {(images, "_resampled"): linear}),
-    "two levels of the network, then the descent": ("mirrba-depth-4-max-up", {"stop_level": 2, **NETWORK}, {}),
-    "the descent, then the network's four levels": (
-        "mirrba-depth-4-max-up",
-        {"start": (100, 100, 100, 50), **ALIGNED},
-        {},
-    ),
+    "gradient of second order": ("default", {}, {(direct, "image_gradient"): second_order}),
+    "the field smoothed by a Gaussian": ("default", {}, GAUSSIANS),
+    "the field smoothed alike everywhere": ("default", {}, {(direct, "NOISE"): 1e-12}),
+    "the contrast of the fixed image alone": ("default", {}, {(direct, "contrast"): of_fixed}),
+    "contrast in windows of nine": ("default", {}, {(direct, "CONTRAST_WINDOW"): 9}),
+    "contrast at the end of a field of view": ("default", {}, {(direct, "contrast"): anywhere}),
+    "squared correlation as the paper": ("default", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
+    "window 5": ("default", {"window": 5}, {}),
+    "window 9": ("default", {"window": 9}, {}),
+    "fast": ("fast", {}, {}),
+    "half the voxels": ("default", {"voxel_share": 0.5}, {}),
+    "the image's own grid": ("default", {}, {(schedule, "FINER"): 1.0}),
+    "linear sampling": ("default", {}, {(images, "_resampled"): linear}),
+    "no affine start": ("default", {"init": "none"}, {}),
+    "three levels": ("default", {"start": (100, 100, 50)}, {}),
+    "no finest level": ("default", {"start": (100, 100, 150, 0)}, {}),
+    "finest level only": ("default", {"start": (0, 0, 0, 250)}, {}),
+    "finest level as smooth as the others": ("default", {}, COARSE_SIGMAS),
+    "two levels of the network, then the descent": ("mirrba-depth-4-max-up", NETWORK, {}),
+    "the descent, then the network's four levels": ("mirrba-depth-4-max-up", AFTER, {}),
 }
 
 

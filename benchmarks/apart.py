@@ -1,6 +1,6 @@
 """What the affine start is for: scans that do not lie on each other.   python benchmarks/apart.py -o FOLDER
 
-Made pairs, the follow-up moved as a whole, as by another couch position; `fast` with its affine start and without.
+Made pairs, the follow-up moved as a whole, as by another couch position; `default` with its affine start and without.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def scores_of(pair: Pair, shift: tuple[float, ...], init: str) -> dict[str, Any]
     """Scored on the pair as it was made: the shift is taken back after the transform that was found."""
     fixed, moving = read_volume(pair.fixed), read_volume(pair.moving)
     moving.SetOrigin([start + by for start, by in zip(moving.GetOrigin(), shift, strict=True)])
-    found = register(fixed, moving, resolve("fast", device="cpu", init=init))
+    found = register(fixed, moving, resolve("default", device="cpu", init=init))
     back = sitk.TranslationTransform(3, [-by for by in shift])
     whole = sitk.CompositeTransform([back, sitk.Transform(found.transform)])  # the last of the list maps first
     scores = score(pair, sampled(whole, Geometry.from_image(fixed)))

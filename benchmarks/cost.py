@@ -74,9 +74,9 @@ def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]
     config = resolve(preset, init="none", freeze=0.0)
     if config.start:
         counts = (count,) * len(config.start)
-        progress = Timed(direct.stages("start", counts, shape, config.windows), fixed.device)
+        progress = Timed(direct.stages("start", counts, shape), fixed.device)
         still = fields.zeros(shape, fixed.device)
-        direct.descend("start", fixed, moving, weight, counts, config.windows, progress, FinishedStages(), still)
+        direct.descend("start", fixed, moving, weight, counts, config.window, progress, FinishedStages(), still)
     else:
         counts = (count,) * config.depth
         progress = Timed(optimize.stages(config, counts, shape), fixed.device)

@@ -46,7 +46,7 @@ def registered(preset: str, cohort: Path, device: str) -> dict[str, Any]:
         started = time.perf_counter()
         found = register(fixed, moving, config)
         seconds.append(round(time.perf_counter() - started, 2))
-    kept = ("grid", "windows", "iterations", "learning_rate", "bfloat16", "peak_memory_mb")
+    kept = ("grid", "window", "iterations", "learning_rate", "bfloat16", "peak_memory_mb")
     told = {name: found.provenance[name] for name in kept}
     scores = score(pair, sampled(found.transform, Geometry.from_image(fixed)))
     return {"preset": preset, "seconds": seconds, **told, **{name: scores[name] for name in SHOWN}}

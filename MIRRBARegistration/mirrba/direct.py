@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -35,21 +34,17 @@ LEAST_STEP = 0.03  # voxels; below it the level is done
 COST = 0.04  # of a network's iteration, per voxel
 
 
-def stages(part: str, iterations: Sequence[int], shape: fields.Shape, windows: Sequence[int]) -> list[Stage]:
+def stages(part: str, iterations: Sequence[int], shape: fields.Shape) -> list[Stage]:
     """`part` is "start" or "finish"."""
     count = len(iterations)
-    shapes = level_shapes(shape, count)
     return [
-        Stage(name, iterations[k], COST * math.prod(shapes[k]), k + 1, count)
-        for names in _stage_names(part, count, len(windows))
-        for k, name in enumerate(names)
+        Stage(name, iterations[k], COST * math.prod(level_shape), k + 1, count)
+        for k, (name, level_shape) in enumerate(zip(_stage_names(part, count), level_shapes(shape, count), strict=True))
     ]
 
 
-def _stage_names(part: str, levels: int, windows: int) -> list[list[str]]:
-    """For every window those of its levels."""
-    total = levels * windows
-    return [[f"{part} {window * levels + k + 1} of {total}" for k in range(levels)] for window in range(windows)]
+def _stage_names(part: str, levels: int) -> list[str]:
+    return [f"{part} {k + 1} of {levels}" for k in range(levels)]
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
@@ -91,61 +86,21 @@ def descend(
     moving: Tensor,
     weight: Tensor,
     iterations: Sequence[int],
-    windows: Sequence[int],
+    window: int,
     progress: Progress,
     finished: FinishedStages,
     displacement: Tensor,
 ) -> Tensor:
     """From `displacement` (unit coordinates) to the one that brings `moving` onto `fixed` best, on `fixed`'s grid.
 
-    `iterations` coarsest level first. The mean over a descent for each of `windows` (voxels): what one window alone
-    sees in the noise evens out. `part` names the stages as in `stages`; those in `finished` are not run again. Where
-    `progress` says that the present state is kept, it is the mean of the descents that have ended, or, where none has,
-    the state of the first.
+    `iterations` coarsest level first; `window` of the local NCC, voxels. `part` names the stages as in `stages`; those
+    in `finished` are not run again. Where `progress` says that the present state is kept, it is the result.
     """
-    if not iterations:
+    levels = len(iterations)
+    if not levels:
         return displacement
-    pair = _Pair(*(levels_of(image, len(iterations)) for image in (fixed, moving, weight)))
-    found: list[Tensor] = []
-    for names, window in zip(_stage_names(part, len(iterations), len(windows)), windows, strict=True):
-        one = _descend_levels(names, pair, iterations, window, progress, finished, displacement)
-        if found and progress.kept():
-            break
-        found.append(one)
-    mean = mean_of(found)
-    progress.preview(mean.detach)
-    return mean
-
-
-def mean_of(displacements: Sequence[Tensor]) -> Tensor:
-    """Their mean; the first alone in the rare case that the mean folds, as where they found different ways."""
-    if len(displacements) == 1:
-        return displacements[0]
-    mean = torch.stack(list(displacements)).mean(0)
-    folds = bool(fields.jacobian_determinant(fields.to_voxels(mean)).amin() <= 0)
-    return displacements[0] if folds else mean
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """The levels of the images and of the weight, coarsest first."""
-
-    fixed: list[Tensor]
-    moving: list[Tensor]
-    weight: list[Tensor]
-
-
-def _descend_levels(
-    stages: Sequence[str],
-    pair: _Pair,
-    iterations: Sequence[int],
-    window: int,
-    progress: Progress,
-    finished: FinishedStages,
-    displacement: Tensor,
-) -> Tensor:
-    seen = Moving(pair.moving)
-    for level, stage in enumerate(stages):
+    seen, targets, weights = Moving(levels_of(moving, levels)), levels_of(fixed, levels), levels_of(weight, levels)
+    for level, stage in enumerate(_stage_names(part, levels)):
         if progress.kept():
             break
         found = finished.recall(stage, progress)
@@ -153,16 +108,16 @@ def _descend_levels(
             displacement = found["displacement"].to(displacement.device)
             continue
         progress.begin(stage)
-        similarity = losses.LocalInformation(pair.fixed[level], window, pair.weight[level])
-        displacement = fields.resize(displacement, fields.shape_of(pair.fixed[level]))
+        similarity = losses.LocalInformation(targets[level], window, weights[level])
+        displacement = fields.resize(displacement, fields.shape_of(targets[level]))
         warp = partial(seen.warp, level)
-        sigmas = _sigmas(finest=level == len(stages) - 1)
+        sigmas = _sigmas(finest=level == levels - 1)
         displacement = _descend_level(similarity, warp, displacement, iterations[level], sigmas, progress)
         spent = progress.finish()
         if not progress.kept():
             finished.keep(stage, {"displacement": displacement}, spent)
         progress.preview(displacement.detach)
-    return fields.resize(displacement, fields.shape_of(pair.fixed[-1]))
+    return fields.resize(displacement, fields.shape_of(fixed))
 
 
 def _sigmas(finest: bool) -> tuple[float, float]:

@@ -112,7 +112,7 @@ def register(
         working = _working_grid(config, way, lambda s: working_grid(box, s, multiple), min(fixed.GetSpacing()))
         iterations = schedule.iterations_for(config, way.device.type)
         pair = working_pair(follow_up, baseline, initial, working)
-        on_grid = replace(config, windows=schedule.windows_for(config, working.spacing[0]))
+        on_grid = replace(config, window=schedule.window_for(config, working.spacing[0]))
         plan = _plan(on_grid, way.device, working, iterations)
         finished.of(plan)
         progress.follow(_stages(on_grid, iterations, working.shape), plan)
@@ -132,7 +132,7 @@ def register(
         "grid": list(working.size),
         "iterations": list(iterations[: optimize.levels_run(config)]),
         "learning_rate": schedule.learning_rate_for(config, iterations) if optimize.levels_run(config) else None,
-        "windows": list(schedule.windows_for(config, working.spacing[0])) if config.start or config.finish else [],
+        "window": schedule.window_for(config, working.spacing[0]) if config.start or config.finish else None,
         "bfloat16": way.mixed,
         "plan": progress.plan,
         "departures": progress.departures,
@@ -197,24 +197,22 @@ def _working_grid(config: Config, way: ladder.Way, grid_of: Callable[[float], Ge
 
 def _stages(config: Config, iterations: tuple[int, ...], shape: fields.Shape) -> list[Stage]:
     return [
-        *direct.stages("start", config.start, shape, config.windows),
+        *direct.stages("start", config.start, shape),
         *optimize.stages(config, iterations, shape),
-        *direct.stages("finish", config.finish, shape, config.windows),
+        *direct.stages("finish", config.finish, shape),
     ]
 
 
 def _plan(config: Config, device: torch.device, grid: Geometry, iterations: tuple[int, ...]) -> str:
     size = " × ".join(str(n) for n in grid.size)
     parts = [f"Preset {config.preset} on {devices.label_of(device)}: {size} voxels of {grid.spacing[0]:g} mm"]
-    of_windows = "for each of the windows" if len(config.windows) > 1 else "with window"
-    windows = f" {of_windows} {' and '.join(map(str, config.windows))}"
     if config.start:
-        parts.append(f"start with {'+'.join(map(str, config.start))} iterations{windows}")
+        parts.append(f"start with {'+'.join(map(str, config.start))} iterations with window {config.window}")
     run = iterations[: optimize.levels_run(config)]
     if run:
         parts.append(f"network with {'+'.join(map(str, run))} iterations")
     if config.finish:
-        parts.append(f"finish with {'+'.join(map(str, config.finish))} iterations{windows}")
+        parts.append(f"finish with {'+'.join(map(str, config.finish))} iterations with window {config.window}")
     return ", ".join(parts) + "."
 
 
@@ -229,7 +227,7 @@ def _optimised(
     fixed, moving, weight = (_tensor(array, way.device) for array in (pair.fixed, pair.moving, pair.weight))
 
     def descended(part: str, iterations: tuple[int, ...], found: torch.Tensor) -> torch.Tensor:
-        return direct.descend(part, fixed, moving, weight, iterations, config.windows, progress, finished, found)
+        return direct.descend(part, fixed, moving, weight, iterations, config.window, progress, finished, found)
 
     start = None
     if config.start:

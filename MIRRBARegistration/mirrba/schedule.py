@@ -19,8 +19,8 @@ CPU_VOXELS_DESCENT = 1_200_000  # where the finest grid is left to the descent w
 CPU_VOXELS_DEFORMABLE = 60_000  # 27 samplings per convolution
 ROUNDING = 0.25  # mm
 FINER = 0.75  # of the image's own spacing, for the descent without network: half a voxel is a third of a small lesion
-WINDOW_SPACING = 6.0  # mm, of the grid whose voxels a descent's windows count
-WIDEST = 25  # voxels that a window is widened to: sums over it take time, and a GPU's kernel unrolls them
+WINDOW_SPACING = 6.0  # mm, of the grid whose voxels a descent's window counts
+WIDEST = 25  # voxels that the window is widened to: sums over it take time, and a GPU's kernel unrolls them
 
 
 def iterations_for(config: Config, device: str) -> tuple[int, ...]:
@@ -39,12 +39,12 @@ def learning_rate_for(config: Config, iterations: Sequence[int]) -> float:
     return PAPER_RATE if max(iterations) >= PAPER_ITERATIONS else SHORT_RATE
 
 
-def windows_for(config: Config, spacing_mm: float) -> tuple[int, ...]:
-    """The descent's windows in voxels of the working grid: on one finer than WINDOW_SPACING, as many mm as there.
+def window_for(config: Config, spacing_mm: float) -> int:
+    """The descent's window in voxels of the working grid: on one finer than WINDOW_SPACING, as many mm as there.
 
     In fewer mm, less of what vanished shrinks (docs/performance.md).
     """
-    return tuple(max(window, min(_odd(window * WINDOW_SPACING / spacing_mm), WIDEST)) for window in config.windows)
+    return max(config.window, min(_odd(config.window * WINDOW_SPACING / spacing_mm), WIDEST))
 
 
 def _odd(number: float) -> int:
@@ -53,6 +53,10 @@ def _odd(number: float) -> int:
 
 
 def voxel_limit(config: Config, device: str) -> int:
+    return round(config.voxel_share * _device_voxels(config, device))
+
+
+def _device_voxels(config: Config, device: str) -> int:
     if device != "cpu":
         return PAPER_VOXELS
     if config.stop_level == 0 or config.finish:

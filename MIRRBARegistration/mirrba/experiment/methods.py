@@ -22,7 +22,7 @@ PACKAGES = {
 }
 
 # Raised when a change of the engine changes what MIRRBA's presets return: older results then do not count.
-ENGINE = 7
+ENGINE = 8
 
 
 @dataclass(frozen=True)
