@@ -1,6 +1,6 @@
 """What an iteration costs: seconds and memory against voxels, for every level.
 
-python benchmarks/cost.py [--device cuda] [--sides 48,64,96,128] [--presets mirrba,mirrba-depth-4-max-up,fast]
+python benchmarks/cost.py [--device cuda] [--sides 48,64,96,128] [--presets mirrba,mirrba-depth-4-max-up,default]
 
 Each size and preset in a process of its own, so that its peak memory is its own; noise for images, because the time
 does not depend on what they show. All levels learn from the first iteration on, as in nine tenths of a run.
@@ -186,7 +186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sides", default="32,64,96,128")
-    parser.add_argument("--presets", default="mirrba,fast")
+    parser.add_argument("--presets", default="mirrba,default")
     parser.add_argument("--iterations", type=int, default=1, help="timed, of each level, after one that warms up")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -206,7 +206,7 @@ def main() -> int:
             rows.append(in_own_process(preset, side, options.device, options.iterations))
             print(rows[-1], flush=True)
     levels = [in_own_process(preset, SIDE, options.device, options.iterations) for preset in DEPTHS]
-    counted = [against_iterations(preset, options.device) for preset in ("mirrba", "fast")]
+    counted = [against_iterations(preset, options.device) for preset in ("mirrba", "default")]
     name = f"cost-{options.device.split(':')[0]}"
     content = {"rows": rows, "fits": fitted(rows), "levels": levels, "iterations": counted}
     machine.save(name, {"machine": machine.described(options.device), **content})

@@ -1,4 +1,4 @@
-"""How well known maps are recovered: python benchmarks/known_deformations.py [--preset fast] [--spacing 6] [--seed 0]
+"""How well known maps are recovered: benchmarks/known_deformations.py [--preset default] [--spacing 6] [--seed 0]
 
 A known affine of the follow-up, the pair's own true field, the swapped pair, and forward then inverse.
 """
@@ -19,7 +19,7 @@ STILL = sitk.Transform(3, sitk.sitkIdentity)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", default="default")
     parser.add_argument("--spacing", type=float, default=6.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
