@@ -88,8 +88,8 @@ COARSE_SIGMAS = {
     (direct, "FINEST_UPDATE_SIGMA"): direct.UPDATE_SIGMA,
     (direct, "FINEST_FIELD_SIGMA"): direct.FIELD_SIGMA,
 }
-AFTER = {"init": "affine", "start": (100, 100, 100, 50)}
-NETWORK = {"init": "affine", "stop_level": 2, "finish": (60, 60, 50)}
+AFTER = {"init": "affine", "spacing": 7.0, "start": (100, 100, 100, 50)}
+NETWORK = {"init": "affine", "spacing": 7.0, "stop_level": 2, "finish": (60, 60, 50)}
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
     WHOLE: ("default", {}, {}),
     "the derivative by the displacement": (
@@ -171,7 +171,7 @@ def main() -> None:
         known = {name: [row[name] for row in own if row[name] is not None] for name in (*SHOWN, "seconds")}
         means[variant] = {name: round(statistics.mean(values), 4) for name, values in known.items() if values}
     apart = {variant: against(own, rows_of[WHOLE]) for variant, own in rows_of.items()}
-    asked = {"pairs": options.pairs, "spacing": SPACING, "seed": SEED}
+    asked = {"pairs": len(rows_of[WHOLE]), "spacing": SPACING, "seed": SEED}
     machine.save("ablation", {"machine": machine.described(), **asked, "means": means, "apart": apart, "rows": rows})
 
 

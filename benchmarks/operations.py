@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 SHOWN = 12
-WINDOWS = (7,)
+WINDOW = 7
 RUNS = 5  # of the product and of the copy that tell what the machine can do
 
 
@@ -70,8 +70,8 @@ def network(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
 def descent(fixed: torch.Tensor, moving: torch.Tensor, iterations: int) -> None:
     shape = fields.shape_of(fixed)
     weight, still = torch.ones_like(fixed), fields.zeros(shape, fixed.device)
-    progress = Progress(direct.stages("start", (iterations,), shape, WINDOWS))
-    direct.descend("start", fixed, moving, weight, (iterations,), WINDOWS, progress, FinishedStages(), still)
+    progress = Progress(direct.stages("start", (iterations,), shape))
+    direct.descend("start", fixed, moving, weight, (iterations,), WINDOW, progress, FinishedStages(), still)
 
 
 class Traffic(TorchDispatchMode):
