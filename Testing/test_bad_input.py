@@ -203,6 +203,41 @@ def test_flipped_and_oblique_axes_far_from_each_other_are_registered(tmp_path):
     assert metrics["dice_organs"] > 0.8
 
 
+def test_a_segmentation_drawn_on_another_grid_than_the_follow_up_s_is_scored(pair, tmp_path):
+    """As on the CT: finer, and turned."""
+    fixed, moving = (read_volume(path) for path in pair)
+    turned = sitk.Euler3DTransform((0, 0, 0), 0.1, -0.2, 0.3).GetMatrix()
+    ct = Geometry((110, 90, 140), (5.0, 4.0, 4.5), (-40.0, -60.0, -50.0), turned)
+    whole = Geometry.from_image(fixed)
+    for name, image, grid in (("fixed", fixed, ct), ("own", fixed, whole), ("moving", moving, whole)):
+        brain = sitk.GetArrayFromImage(grid.resample(image)) > 4
+        Segmentation((Segment("brain", brain, "organ"),), grid).write(tmp_path / f"{name}.seg.nrrd")
+    brought = ["--moving-seg", tmp_path / "moving.seg.nrrd", "--fixed-seg"]
+    own = registered(tmp_path / "own", *pair, *brought, tmp_path / "own.seg.nrrd")
+    other = registered(tmp_path / "other", *pair, *brought, tmp_path / "fixed.seg.nrrd")
+    assert own["dice_organs"] > 0.8
+    assert other["dice_organs"] == pytest.approx(own["dice_organs"], abs=0.1)
+
+
+def test_volumes_that_share_a_slab_too_thin_to_compare_are_refused(pair, refused, tmp_path):
+    fixed, moving = pair
+    beyond = sitk.ReadImage(str(moving))
+    beyond.SetOrigin((0.0, 0.0, 27 * 14.0))  # the upper seven of 34 slices are the lower seven of these
+    sitk.WriteImage(beyond, str(tmp_path / "beyond.nii.gz"))
+    sentence = refused(fixed, tmp_path / "beyond.nii.gz", *QUICK, "--init", "none")
+    assert "less than 5 voxels of 24 mm thick" in sentence
+    assert "init=affine" in sentence
+
+
+def test_a_file_that_is_called_as_an_initialisation_is_not_taken_for_it(pair, tmp_path, monkeypatch):
+    (tmp_path / "centre").write_text("no transform")
+    monkeypatch.chdir(tmp_path)
+    registered(tmp_path / "o", *pair)
+    result = json.loads((tmp_path / "o" / "result.json").read_text(encoding="utf-8"))
+    assert result["config"]["init"] == "centre"
+    assert set(result["inputs_sha256"]) == {"fixed", "moving"}
+
+
 def affine(folder: Path, fixed: sitk.Image, moving: sitk.Image) -> Path:
     """What brings the fixed voxels onto those of the moving image that hold the same tissue."""
     size = fixed.GetSize()

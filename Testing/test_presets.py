@@ -55,8 +55,16 @@ def test_the_descent_alone_works_on_a_finer_grid_while_the_voxels_suffice():
     assert schedule.spacing_for(resolve("default", stop_level=None), "cpu", lambda spacing: 10, 8.0) == 8.0
 
 
+def test_a_descent_after_the_finest_network_does_not_make_its_grid_finer():
+    network = schedule.voxel_limit(resolve("mirrba"), "cpu")
+    assert schedule.voxel_limit(resolve("mirrba", finish="50"), "cpu") == network
+    assert schedule.voxel_limit(resolve("mirrba", stop_level=2, finish="50"), "cpu") == schedule.CPU_VOXELS_DESCENT
+
+
 def test_a_schedule_that_is_short_takes_longer_steps():
     config = resolve("mirrba")
+    stopped = resolve("mirrba", stop_level=1, iterations="50,50,2000")
+    assert schedule.learning_rate_for(stopped, stopped.iterations) == 1e-3
     assert schedule.learning_rate_for(config, schedule.iterations_for(config, "cpu")) == 1e-3
     assert schedule.learning_rate_for(resolve("mirrba", learning_rate="3e-4"), (1000, 1000, 2000)) == 3e-4
 
@@ -103,7 +111,8 @@ def test_texts_from_a_command_line_become_their_types():
         ("down", "avg"), ("up", "nearest"), ("spacing", 0), ("spacing", "fine"), ("spacing", float("nan")),
         ("spacing", -3), ("iterations", "10"), ("iterations", "1,2,-3"), ("iterations", "1,2,x"),
         ("learning_rate", 0), ("smooth", -1), ("diffeo", float("nan")), ("freeze", 2), ("seed", -1),
-        ("residual", "perhaps"), ("init", 3), ("start", "1,1,1,1,1"),
+        ("residual", "perhaps"), ("init", 3), ("start", "1,1,1,1,1"), ("window", 8), ("window", "7,9"),
+        ("voxel_share", 0), ("voxel_share", 0.05),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_refused_with_a_sentence(setting, value):
@@ -118,9 +127,18 @@ def test_unknown_names_are_refused_with_the_known_ones():
         resolve("mirrba", **{"lambda": 1})
 
 
-def test_settings_without_effect_are_refused():
-    with pytest.raises(InputError, match="Setting 'iterations' is the network's"):
-        resolve("fast", iterations="1,1,1")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("iterations", "1,1,1"), ("learning_rate", 1e-3), ("smooth", 5), ("diffeo", 0), ("freeze", 0), ("depth", 2)],
+)
+def test_settings_without_effect_are_refused(name, value):
+    with pytest.raises(InputError, match=f"Setting '{name}' is the network's"):
+        resolve("fast", **{name: value})
+    resolve("fast", **{name: getattr(resolve("fast"), name)})
+    assert resolve("fast", stop_level=None, **{name: value}).preset == "fast"
+
+
+def test_a_start_without_anything_to_do_is_refused():
     with pytest.raises(InputError, match="nothing to optimise"):
         resolve("fast", start="0,0")
 

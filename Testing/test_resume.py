@@ -222,3 +222,6 @@ def test_another_grid_or_device_does_not_go_on_from_it(tmp_path):
     found = again.recall("level 1 of 2", progress)
     assert found["weight"].tolist() == [1, 1]
     assert progress.history == [{"stage": "level 1 of 2", "loss": [0.5]}]
+    assert again.resumed == ["level 1 of 2"]
+    again.of("a coarser plan")
+    assert again.resumed == []

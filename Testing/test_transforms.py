@@ -92,6 +92,20 @@ def test_the_inverse_of_a_linear_transform_is_exact_and_of_any_other_close():
     assert np.linalg.norm(np.subtract(back, point)) < 0.2
 
 
+def test_the_inverse_of_a_spline_is_found_where_the_spline_is():
+    """Not where the moving image is: before a shift, that is half a metre off."""
+    spline = sitk.BSplineTransform(3, 3)
+    spline.SetTransformDomainOrigin((-500.0, 0.0, 0.0))
+    spline.SetTransformDomainPhysicalDimensions((90.0, 100.0, 110.0))
+    spline.SetTransformDomainMeshSize((3, 3, 3))
+    spline.SetParameters(np.random.default_rng(0).uniform(-6, 6, spline.GetNumberOfParameters()))
+    both = transforms.then(spline, sitk.TranslationTransform(3, (500.0, 0.0, 0.0)))
+    back = transforms.inverse_on(both, GRIDS["straight"])
+    for point in ((-455.0, 50.0, 55.0), (-440.0, 40.0, 70.0)):
+        assert np.linalg.norm(np.subtract(spline.TransformPoint(point), point)) > 1
+        assert back.TransformPoint(both.TransformPoint(point)) == pytest.approx(point, abs=0.2)
+
+
 def test_a_composite_with_a_field_goes_through_its_file(tmp_path):
     grid = GRIDS["oblique"]
     extended, larger = transforms.tapered(a_field(grid), grid)

@@ -59,16 +59,15 @@ def measure(preset: str, side: int, device: str, count: int) -> dict[str, Any]:
     images = [torch.rand(1, 1, side, side, side, generator=generator).to(where) for _ in range(2)]
     before = devices.peak_memory_mb(where) or 0.0
     run(preset, 1, images)  # warms up
-    each = {stage: round(took / count, 5) for stage, took in run(preset, count, images).items()}
     return {
-        "seconds_per_iteration": each,
+        "seconds_per_iteration": run(preset, count, images),
         "peak_mb": round(devices.peak_memory_mb(where) or 0),
         "peak_before_mb": round(before),
     }
 
 
 def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]:
-    """Seconds of every level, with as many iterations on each."""
+    """Seconds of an iteration of every level, with at most `count` on each."""
     fixed, moving = images
     weight, shape = torch.ones_like(fixed), fields.shape_of(fixed)
     config = resolve(preset, init="none", freeze=0.0)
@@ -82,7 +81,8 @@ def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]
         progress = Timed(optimize.stages(config, counts, shape), fixed.device)
         mixed = devices.prefers_bfloat16(fixed.device)
         optimize.optimize(fixed, moving, weight, config, counts, progress, FinishedStages(), mixed=mixed)
-    return progress.seconds()
+    done = {entry["stage"]: len(entry["loss"]) for entry in progress.history}
+    return {stage: round(took / done[stage], 5) for stage, took in progress.seconds().items()}
 
 
 DEPTHS = ("mirrba-depth-1", "mirrba-depth-2", "mirrba", "mirrba-depth-4")

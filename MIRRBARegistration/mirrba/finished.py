@@ -49,7 +49,7 @@ class FinishedStages:
     def of(self, plan: str) -> None:
         """Only what was found with this plan (device, grid, iterations) counts from here on."""
         if plan != self._plan:
-            self._plan, self._found = plan, {}
+            self._plan, self._found, self.resumed = plan, {}, []
 
     def recall(self, stage: str, progress: Progress) -> Tensors | None:
         """What the stage has found, on the CPU, and `progress` past it; None where it has not been finished."""

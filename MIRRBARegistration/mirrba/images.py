@@ -196,7 +196,8 @@ def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, g
     """Both volumes on one isotropic grid, `transform` (fixed→moving) applied to the moving one.
 
     Interpolated by cubic splines: the optimisation interpolates the moving volume once more, and two linear ones blur
-    the edges of organs. Outside its own field of view a volume counts as air, with weight 0.
+    the edges of organs. Outside its own field of view a volume counts as air, with weight 0. Raises InputError where no
+    voxel lies inside both.
     """
     images = []
     weight = np.ones(grid.shape, np.float32)
@@ -206,6 +207,11 @@ def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, g
         images.append(np.clip(_resampled(smoothed, grid, mapping, sitk.sitkBSpline), 0, 1))
         scanned = _resampled(prepared.image * 0 + 1, grid, mapping, sitk.sitkNearestNeighbor) > 0
         weight *= ndimage.binary_erosion(scanned, iterations=FACE)
+    if not weight.any():
+        raise InputError(
+            f"What both volumes show is less than {2 * FACE + 1} voxels of {grid.spacing[0]:g} mm thick; set a finer "
+            "spacing, or start with init=affine if they lie apart."
+        )
     body = _resampled(fixed.body, grid, None, sitk.sitkNearestNeighbor) > 0
     return WorkingPair(grid, images[0], images[1], weight, body)
 

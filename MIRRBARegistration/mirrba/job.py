@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import InputError, MirrbaError, is_out_of_memory
 from .one_writer import alone_in
-from .presets import Config, resolve
+from .presets import INITIALISATIONS, Config, resolve
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -317,6 +317,8 @@ def _write(
         if moving_segmentation is not None:
             segments = moving_segmentation.warp(result.transform, result.fixed)
             segments.write(staging / "warped_segmentation.seg.nrrd")
+        if fixed_segmentation is not None:  # it may have been drawn on the CT
+            fixed_segmentation = fixed_segmentation.onto(result.fixed)
         scores = metrics.evaluate(
             fixed_segmentation,
             segments,
@@ -403,7 +405,7 @@ def _provenance(job: Job, result: Registration, staging: Path) -> dict[str, Any]
 def _inputs_sha256(job: Job, names: Sequence[str]) -> dict[str, str]:
     """By name; `initial_transform` where the run starts from a file."""
     sums = {name: _sha256(path) for name in names if (path := getattr(job, name)) is not None}
-    if Path(job.config.init).is_file():
+    if job.config.init not in INITIALISATIONS and Path(job.config.init).is_file():
         sums["initial_transform"] = _sha256(Path(job.config.init))
     return sums
 

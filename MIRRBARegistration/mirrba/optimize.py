@@ -64,8 +64,10 @@ def optimize(
     twice instead of kept. Levels in `finished` are not run again. Where `progress` says that the present state is kept,
     it is brought to the full grid, and the levels left are skipped.
     """
-    torch.manual_seed(config.seed)
     shape = fields.shape_of(fixed)
+    if levels_run(config) == 0:
+        return fields.zeros(shape, fixed.device) if start is None else start
+    torch.manual_seed(config.seed)
     images = levels_of(fixed, config.depth)
     weights = levels_of(weight, config.depth)
     seen = Moving(levels_of(moving, config.depth), start)

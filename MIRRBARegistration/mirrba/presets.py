@@ -27,7 +27,9 @@ class Config:
     """Iterations of the direct start, coarsest level first; empty: no start, as the paper."""
 
     finish: tuple[int, ...] = ()
-    """Iterations of the same descent after the network, on the finest levels; empty: none, as the paper."""
+    """Iterations of the same descent after the network, on the finest levels; empty: none, as the paper. It goes on
+    from what of the field the coarsest of them can hold: only one level keeps all that the finest grid's network found.
+    """
     window: int = 7
     """Of the local NCC in these descents, voxels of 6 mm or more; on a finer grid as many mm."""
 
@@ -114,6 +116,7 @@ PRESETS: dict[str, Preset] = dict(
 )
 
 INITIALISATIONS = ("none", "centre", "rigid", "affine")
+NETWORK_ALONE = ("depth", "iterations", "learning_rate", "smooth", "diffeo", "freeze", "residual", "down", "up")
 _CHOICES = {"down": ("conv", "max"), "up": ("conv", "linear")}
 
 
@@ -131,6 +134,12 @@ def resolve(preset: str = "default", **changes: Any) -> Config:
     typed = {name: _typed(name, value) for name, value in changes.items()}
     config = dataclasses.replace(PRESETS[preset].config, **typed)
     _check(config)
+    for name in NETWORK_ALONE if config.stop_level == 0 else ():
+        if getattr(config, name) != getattr(PRESETS[preset].config, name):
+            raise InputError(
+                f"Setting '{name}' is the network's, which preset '{preset}' does not use here; leave it out, or "
+                "choose a preset that begins with mirrba."
+            )
     return config
 
 
@@ -195,18 +204,14 @@ def _check(config: Config) -> None:
         right = len(counts) <= 4 and all(0 <= n <= 100_000 for n in counts)
         _demand(name, counts, right, "up to 4 numbers from 0 to 100000, coarsest first")
     _demand("window", config.window, 3 <= config.window <= 15 and config.window % 2 == 1, "an odd number from 3 to 15")
-    _demand("voxel_share", config.voxel_share, 0.01 <= config.voxel_share <= 1, "0.01 to 1")
+    # With less, no grid that divides by 2^depth would be coarse enough.
+    _demand("voxel_share", config.voxel_share, 0.1 <= config.voxel_share <= 1, "0.1 to 1")
     if config.learning_rate is not None:
         _demand("learning_rate", config.learning_rate, 0 < config.learning_rate <= 1, "above 0, at most 1")
     for name in ("smooth", "diffeo"):
         _demand(name, getattr(config, name), 0 <= getattr(config, name) <= 1e6, "0 to 1e6")
     _demand("freeze", config.freeze, 0 <= config.freeze <= 1, "0 to 1")
     _demand("seed", config.seed, 0 <= config.seed < 2**63, "0 to 2^63 − 1")
-    if config.stop_level == 0 and config.iterations is not None:
-        raise InputError(
-            f"Setting 'iterations' is the network's, which preset '{config.preset}' does not use here; leave it out, "
-            "set start, or choose a preset that begins with mirrba."
-        )
     if config.stop_level == 0 and not any(config.start) and not any(config.finish):
         raise InputError("stop_level=0 without start or finish leaves nothing to optimise; change one of the settings.")
 

@@ -36,7 +36,8 @@ def learning_rate_for(config: Config, iterations: Sequence[int]) -> float:
     """Adam's: what the user set, else the paper's, or a larger one where no level has as many iterations as there."""
     if config.learning_rate is not None:
         return config.learning_rate
-    return PAPER_RATE if max(iterations) >= PAPER_ITERATIONS else SHORT_RATE
+    run = iterations[: config.stop_level]
+    return PAPER_RATE if max(run, default=0) >= PAPER_ITERATIONS else SHORT_RATE
 
 
 def window_for(config: Config, spacing_mm: float) -> int:
@@ -59,7 +60,8 @@ def voxel_limit(config: Config, device: str) -> int:
 def _device_voxels(config: Config, device: str) -> int:
     if device != "cpu":
         return PAPER_VOXELS
-    if config.stop_level == 0 or config.finish:
+    before_finest = config.stop_level is not None and config.stop_level < config.depth
+    if config.stop_level == 0 or (before_finest and config.finish):
         return CPU_VOXELS_DESCENT
     return CPU_VOXELS_DEFORMABLE if config.deformable else CPU_VOXELS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def inverse_displacement(displacement: Array, device: torch.device = CPU) -> Arr
 
 def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
     """The inverse of any transform: linear ones exactly, displacement fields on their own grid, a composite part by
-    part. Any other (a B-spline) is sampled on `grid`, which must cover its support.
+    part. A B-spline is sampled over its own domain, any other on `grid`; both with `grid`'s spacing.
     """
     transform = transform.Downcast()
     if transform.IsLinear():
@@ -107,6 +108,8 @@ def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
         field = transform.GetDisplacementField()
         grid = Geometry.from_image(field)
     else:
+        if isinstance(transform, sitk.BSplineTransform):
+            grid = _domain(transform).resampled(min(grid.spacing))
         field = sitk.TransformToDisplacementField(
             transform,
             sitk.sitkVectorFloat64,
@@ -117,6 +120,13 @@ def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
         )
     extended, larger = tapered(sitk.GetArrayFromImage(field) @ np.linalg.inv(grid.matrix).T, grid)
     return from_voxels(inverse_displacement(extended), larger)
+
+
+def _domain(spline: sitk.BSplineTransform) -> Geometry:
+    """Where it differs from the identity, as one large voxel."""
+    size = spline.GetTransformDomainPhysicalDimensions()
+    corner = Geometry((1, 1, 1), size, spline.GetTransformDomainOrigin(), spline.GetTransformDomainDirection())
+    return replace(corner, origin=corner.point((0.5, 0.5, 0.5)))
 
 
 def read_transform(path: str | Path) -> sitk.Transform:
