@@ -1,6 +1,7 @@
 """The scripted module "MIRRBA Registration": what Slicer loads. What it does is in MIRRBARegistrationLib."""
 
 import sys
+import unittest
 
 import slicer
 from MIRRBARegistrationLib.layout import registerLayouts
@@ -111,4 +112,7 @@ class MIRRBARegistrationTest(RegistrationSelfTest, ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        ScriptedLoadableModuleTest.runTest(self)
+        try:
+            ScriptedLoadableModuleTest.runTest(self)
+        except unittest.SkipTest as reason:  # Slicer would show it as an error
+            self.delayDisplay(str(reason))

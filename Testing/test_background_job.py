@@ -270,6 +270,27 @@ def test_a_child_that_is_killed_from_outside_is_a_failure(tmp_path, witness):
     assert "memory" in str(job.error)
 
 
+def test_a_child_that_died_behind_its_launcher_is_said_to_have_been_killed(tmp_path, witness):
+    """PythonSlicer goes on, says so, and ends with 1."""
+    code = """
+        print("PythonSlicer: exit abnormally - Report the problem.", file=sys.stderr)
+        sys.exit(1)
+    """
+    job = jobOf(tmp_path, witness, child(code))
+    job.start()
+    assert job.wait(20) is JobState.FAILED
+    assert "killed or crashed (exit code 1)" in job.error.message
+    assert "memory" in job.error.message
+
+
+def test_a_module_in_the_current_folder_does_not_take_the_place_of_python_s_own(tmp_path, witness, monkeypatch):
+    (tmp_path / "statistics.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-c", "import statistics"]
+    done = subprocess.run(command, env=module.workerEnvironment(), check=False)
+    assert done.returncode == 0
+
+
 def test_much_on_both_streams_does_not_block_the_child(tmp_path, witness):
     code = f"""
         for i in range(50):

@@ -538,7 +538,7 @@ def test_the_engine_killed_by_the_system_is_a_sentence_and_leaves_scene_and_disk
     job = running_engine(fixed, moving)
     os.kill(job._job._process.pid, signal.SIGKILL)
     assert job.wait() is JobState.FAILED
-    assert "was killed (exit code -9)" in str(job.error)
+    assert "was killed or crashed (exit code -9)" in str(job.error)
     assert contents(application.scene) == before
     assert not list(jobFolders.iterdir())
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -140,6 +141,43 @@ def test_the_sample_pair_is_there_after_one_click_and_guessed(user):
     assert user.ui.applyButton.enabled
     assert user.ui.applyButton.text == "Register Baseline PET onto Follow-up PET"
     assert not user.ui.sampleDataButton.visible
+
+
+def test_while_the_sample_pair_is_made_its_button_says_so(user, monkeypatch):
+    seen, button = [], user.ui.sampleDataButton
+    text = button.text
+    monkeypatch.setattr(user.panel.input, "_makeSamplePair", lambda: seen.append((button.text, button.enabled)))
+    user.clicks(button)
+    assert seen == [("Making the pair…", False)]
+    assert (button.text, button.enabled) == (text, True)
+
+
+def test_a_removed_node_is_not_replaced_by_its_neighbour_in_the_list(user):
+    pair = user.loadsAPair()
+    others = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", name) for name in ("T1", "T2")]
+    user.ui.transformSelector.setCurrentNode(others[0])
+    for selector, node in (
+        (user.ui.movingSegmentationSelector, pair.baselineSegmentation),
+        (user.ui.transformSelector, others[0]),
+        (user.ui.movingVolumeSelector, pair.baselineVolume),
+    ):
+        assert selector.currentNode() is node
+        slicer.mrmlScene.RemoveNode(node)
+        user.application.processEvents(50)
+        assert selector.currentNode() is None
+    assert user.parameters.movingSegmentation is None
+    assert user.parameters.outputTransform is None
+    assert user.parameters.fixedVolume is pair.followUpVolume
+    assert user.ui.applyButton.text == "Select a baseline PET (moving)"
+
+
+def test_no_letter_of_the_panel_is_one_of_slicer_s_menus():
+    """Alt and a letter: File, Edit, View and Help are the main window's."""
+    text = (MODULE_FILE.parent / "Resources" / "UI" / "MIRRBARegistration.ui").read_text(encoding="utf-8")
+    letters = [letter.lower() for letter in re.findall(r"&amp;(\w)", text)]
+    assert len(letters) > 10
+    assert not set(letters) & set("fevh")
+    assert len(letters) == len(set(letters))
 
 
 def test_swap_exchanges_volumes_and_segmentations(user):
@@ -365,6 +403,25 @@ def test_after_closing_the_scene_the_panel_works_again(user):
     assert user.ui.statusLabel.text.startswith("Done in")
 
 
+def test_the_next_scene_has_the_user_s_layout_and_none_of_the_last_one_s_windows(user):
+    from MIRRBARegistrationLib import layout
+
+    arrangement = layout.arrangement()
+    for lower, upper in ((1, 7), (0, 20)):
+        pair = user.loadsAPair()
+        display = pair.followUpVolume.GetDisplayNode()
+        display.AutoWindowLevelOff()
+        display.SetWindowLevelMinMax(lower, upper)
+        user.registers()
+        assert layout.isShown()
+        user.widget.exit()
+        assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (lower, upper)
+        user.widget.enter()
+        slicer.mrmlScene.Clear()
+        user.application.processEvents(50)
+        assert layout.arrangement() == arrangement
+
+
 def test_reloading_the_module_stops_the_child_and_the_panel_works_again(user):
     user.loadsAPair()
     child = user.startsALongRun()
@@ -446,6 +503,13 @@ def test_a_user_of_another_module_is_left_alone(user):
     color = slicer.util.getNode("Follow-up PET").GetDisplayNode().GetColorNodeID()
     user.widget.exit()
     assert slicer.util.getNode("Follow-up PET").GetDisplayNode().GetColorNodeID() != color
+    # two grey images added would be white where either is
+    composite = layout.compositeNode(layout.OVERLAY)
+    assert composite.GetCompositing() == slicer.vtkMRMLSliceCompositeNode.Alpha
+    assert composite.GetForegroundOpacity() == 0
+    user.widget.enter()
+    assert composite.GetCompositing() == slicer.vtkMRMLSliceCompositeNode.Add
+    assert composite.GetForegroundOpacity() == 1
 
 
 def test_an_input_that_is_removed_ends_the_run_at_once(user):
@@ -634,7 +698,7 @@ def test_next_and_previous_go_round(reviewer):
 
 
 def test_table_and_picture_are_saved_where_the_user_says(reviewer, tmp_path):
-    reviewer.application.dialogs.fileNames = [tmp_path / "table.csv", tmp_path / "overlay.png"]
+    reviewer.application.dialogs.fileNames = [tmp_path / "table", tmp_path / "overlay"]
     reviewer.clicks(reviewer.ui.exportTableButton)
     reviewer.clicks(reviewer.ui.exportPictureButton)
     lines = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()

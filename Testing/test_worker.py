@@ -1,17 +1,22 @@
 """The child process, for real: its protocol, its end by cancel, by its parent's death, by bad input."""
 
+import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 from mirrba import job as jobs
+from mirrba import worker
 from mirrba.segments import read_segmentation
 
 MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
@@ -165,6 +170,31 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_where_a_waiting_read_holds_up_libraries_stdin_is_read_when_something_has_come():
+    """As on Windows, with a Linux pipe: words in pieces, then the parent's end."""
+    reader, writer = os.pipe()
+
+    def waiting() -> int:
+        """As PeekNamedPipe: it never waits, and fails once the pipe is broken."""
+        if not select.select([reader], [], [], 0)[0]:
+            return 0
+        count = int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
+        if not count:
+            raise BrokenPipeError
+        return count
+
+    heard = []
+    thread = threading.Thread(target=lambda: heard.extend(worker.polled_lines(reader, waiting)))
+    thread.start()
+    for piece in (b"ke", b"ep\nother\nc", b"ancel\n", b"cut"):
+        os.write(writer, piece)
+        time.sleep(0.15)
+    os.close(writer)
+    thread.join(5)
+    os.close(reader)
+    assert heard == ["keep", "other", "cancel"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ LOG_TAIL_LINES = 5
 LOG_LIMIT_BYTES = 1_000_000
 _LINE_LIMIT_BYTES = 1_000_000
 _SIGKILL = 9  # Windows has no such name
+_LAUNCHER_SAYS = "exit abnormally"
+"""PythonSlicer, itself alive, of an interpreter that was killed or crashed; its own exit code is 1 then."""
 
 
 class JobState(enum.Enum):
@@ -112,6 +114,7 @@ def workerEnvironment() -> dict[str, str]:
     inherited = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([str(ENGINE_FOLDER), *([inherited] if inherited else [])])
     environment["PYTHONIOENCODING"] = "utf-8"
+    environment["PYTHONSAFEPATH"] = "1"  # no module of the current folder takes the place of Python's own
     return environment
 
 
@@ -285,10 +288,10 @@ class BackgroundJob:
     def _death(self, exitCode: int) -> RegistrationError:
         """What is said of a child that ended without a last word."""
         lines = [line for line in self.logText().splitlines() if line.strip()][-LOG_TAIL_LINES:]
-        if exitCode == -_SIGKILL:
+        if exitCode == -_SIGKILL or any(_LAUNCHER_SAYS in line for line in lines):
             return RegistrationError(
-                f"The engine was killed (exit code {exitCode}), as systems do when memory runs out; close other "
-                "programs or set a coarser spacing, and run it again.",
+                f"The engine was killed or crashed (exit code {exitCode}), most likely for lack of memory; close "
+                "other programs or set a coarser spacing, and run it again.",
                 details="\n".join(lines),
             )
         what = f"The engine stopped without a result (exit code {exitCode})"

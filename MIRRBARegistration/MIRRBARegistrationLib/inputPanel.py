@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from . import guess
@@ -19,7 +20,8 @@ class InputPanel(VTKObservationMixin):
         self._listed = None
         self._isFilling = False
         ui.swapButton.connect("clicked()", self.swap)
-        ui.sampleDataButton.connect("clicked()", onSampleData)
+        self._makeSamplePair = onSampleData
+        ui.sampleDataButton.connect("clicked()", self._onSampleData)
         ui.segmentsList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
 
     def setParameters(self, parameters) -> None:
@@ -35,6 +37,16 @@ class InputPanel(VTKObservationMixin):
         self._ui.sampleDataButton.visible = not hasVolume
         self._ui.swapButton.enabled = parameters.fixedVolume is not None or parameters.movingVolume is not None
         self._listSegments(parameters.movingSegmentation)
+
+    def _onSampleData(self) -> None:
+        """It takes some seconds; the application stays alive meanwhile."""
+        button = self._ui.sampleDataButton
+        text = button.text
+        button.enabled, button.text = False, _("Making the pair…")
+        try:
+            self._makeSamplePair()
+        finally:
+            button.enabled, button.text = True, text
 
     def forget(self) -> None:
         """A scene was loaded: what is listed now is not the user's change."""

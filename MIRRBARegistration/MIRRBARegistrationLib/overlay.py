@@ -42,6 +42,13 @@ def showMap(volumeNode, mapNode, composite, opacity: float) -> None:
     _setLayers(composite, volumeNode, mapNode, opacity, slicer.vtkMRMLSliceCompositeNode.Alpha)
 
 
+def hideForeground(composite) -> None:
+    """Leave the background alone in the view."""
+    with slicer.util.NodeModify(composite):
+        composite.SetCompositing(slicer.vtkMRMLSliceCompositeNode.Alpha)
+        composite.SetForegroundOpacity(0.0)
+
+
 def petWindow(volumeNode) -> tuple[float, float]:
     """The intensities shown as black and as full brightness: tissue fills the range, brain and bladder exceed it."""
     voxels = slicer.util.arrayFromVolume(volumeNode)[::2, ::2, ::2]

@@ -11,6 +11,7 @@ from . import layout, sampleData
 from .enginePanel import EnginePanel
 from .inputPanel import InputPanel
 from .methodPanel import MethodPanel
+from .parameters import forgetNode
 from .propagatePanel import PropagatePanel
 from .results import addResult
 from .review import Review
@@ -43,6 +44,7 @@ class Panel(VTKObservationMixin):
         self._isImporting = False
         for event, slot in (
             (slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged),
+            (slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved),
             (slicer.vtkMRMLScene.NodeRemovedEvent, self._onSceneChanged),
             (slicer.vtkMRMLScene.StartImportEvent, self._onStartImport),
             (slicer.vtkMRMLScene.EndImportEvent, self._onEndImport),
@@ -96,8 +98,8 @@ class Panel(VTKObservationMixin):
 
     def close(self) -> None:
         """The application ends, or the module is reloaded."""
-        self.setParameters(None)
         self.review.exit()
+        self.setParameters(None)
         self.method.close()
         self.removeObservers()
 
@@ -106,6 +108,11 @@ class Panel(VTKObservationMixin):
 
     def _onModified(self, caller, event) -> None:
         self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, caller, event, node) -> None:
+        if self.parameters is not None and not self._isImporting:
+            forgetNode(self.parameters, node)
 
     def _onSceneChanged(self, caller, event) -> None:
         """Nodes come in many pieces: look once, when the application has time."""

@@ -95,3 +95,24 @@ class MIRRBARegistrationParameterNode:
     showJacobian: bool = False
 
     followUps: list[slicer.vtkMRMLScalarVolumeNode]
+
+
+_NODES = (
+    "fixedVolume",
+    "movingVolume",
+    "movingSegmentation",
+    "fixedSegmentation",
+    "initialTransform",
+    "outputTransform",
+    "outputVolume",
+    "outputSegmentation",
+    "result",
+)
+
+
+def forgetNode(parameters, node) -> None:
+    """Of a node that is about to be removed: its selector would choose the one that comes to lie in its row."""
+    with slicer.util.NodeModify(parameters.parameterNode):
+        for name in _NODES:
+            if getattr(parameters, name) is node:
+                setattr(parameters, name, None)

@@ -81,6 +81,13 @@ class Review:
                 composite.SetBackgroundVolumeID(background)
                 composite.SetForegroundVolumeID(foreground)
 
+    def leave(self) -> None:
+        """Volumes look as they did; the overlay, which adds green and magenta, shows the follow-up alone."""
+        self.memory.giveBackDisplays()
+        composite = layout.compositeNode(layout.OVERLAY)
+        if composite is not None:
+            overlay.hideForeground(composite)
+
     def clear(self) -> None:
         """Remove the volumes that were made to be looked at."""
         shown = {node.GetID() for node in self._derived.values() if node.GetScene() is not None}

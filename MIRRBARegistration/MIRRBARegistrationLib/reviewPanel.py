@@ -114,7 +114,7 @@ class ReviewPanel:
     def exit(self) -> None:
         """Another module is shown: keys are its own, nothing moves, and volumes look as they did."""
         self._flickerTimer.stop()
-        self._review.memory.giveBackDisplays()
+        self._review.leave()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
@@ -125,6 +125,7 @@ class ReviewPanel:
         self._flickerTimer.stop()
         self._isOpenDue = False
         self._review.clear()
+        self._review.memory.closeScene()
         self._shown = self._result = None
 
     def step(self, by: int) -> None:
@@ -199,6 +200,7 @@ class ReviewPanel:
     def _onExportTable(self) -> None:
         path = _askPath(_("Save the table"), f"{self._result.table.GetName()}.csv", "CSV (*.csv)")
         if path:
+            path = path if path.lower().endswith(".csv") else f"{path}.csv"
             try:
                 self._result.writeCsv(Path(path))
             except OSError as error:

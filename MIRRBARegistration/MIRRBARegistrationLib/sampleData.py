@@ -85,7 +85,7 @@ def makePhantomPair(spacingMm: float = 6.0, seed: int = 0) -> PhantomPair:
             dir=application.temporaryPath if application else None,
             ignore_cleanup_errors=True,
         ) as folder:
-            _tell("Making a baseline and a follow-up PET …")
+            _tell("Making a baseline and a follow-up PET …", 0)
             _makeFiles(Path(folder), spacingMm, seed)
             pair = loadPair(Path(folder))
     finally:
@@ -95,9 +95,10 @@ def makePhantomPair(spacingMm: float = 6.0, seed: int = 0) -> PhantomPair:
     return pair
 
 
-def _tell(message: str) -> None:
+def _tell(message: str, milliseconds: int = 5000) -> None:
+    """0: until something else is said."""
     if getattr(slicer, "app", None):
-        slicer.util.showStatusMessage(message, 5000)
+        slicer.util.showStatusMessage(message, milliseconds)
 
 
 # The child process

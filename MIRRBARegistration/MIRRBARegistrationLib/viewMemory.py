@@ -11,6 +11,7 @@ class ViewMemory:
     def __init__(self) -> None:
         self._displays: dict[str, tuple] = {}
         self._arrangement: int | None = None
+        self._arrangementAtClose: int | None = None
 
     def remember(self, *volumeNodes) -> None:
         """Colours and windows as they are now, unless they are remembered already."""
@@ -28,7 +29,7 @@ class ViewMemory:
         """The application's layout, unless it is the review layout already."""
         arrangement = layout.arrangement()
         if arrangement is not None and not layout.isShown():
-            self._arrangement = arrangement
+            self._arrangement = self._arrangementAtClose = arrangement
 
     def giveBackDisplays(self) -> None:
         for displayID, (colorNodeID, isAuto, lower, upper) in self._displays.items():
@@ -48,5 +49,12 @@ class ViewMemory:
         self._arrangement = None
 
     def forgetLayout(self) -> None:
-        """The user has a result to look at: the review layout stays."""
+        """The user has a result to look at: the review layout stays while the scene does."""
         self._arrangement = None
+
+    def closeScene(self) -> None:
+        """The next scene is shown in the user's own layout; its nodes may get the identifiers of those remembered."""
+        self._arrangement = self._arrangementAtClose
+        self.giveBackLayout()
+        self._arrangementAtClose = None
+        self._displays = {}

@@ -81,14 +81,14 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then multi-scale descent without a network.",
-            14,
+            15,
             start=(100, 100, 100, 50),
             stop_level=0,
         ),
         _ours(
             "fast",
             "As default, on half the voxels and in fewer steps: about half the time.",
-            7,
+            6,
             start=(60, 60, 60, 30),
             voxel_share=0.5,
             stop_level=0,

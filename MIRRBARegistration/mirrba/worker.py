@@ -9,7 +9,9 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +19,7 @@ from typing import IO, Any
 from . import job as jobs
 from .errors import Cancelled, InputError, MirrbaError, explained
 
+LOOK_AGAIN = 0.1  # seconds, for a word of the parent
 GRACE = 0.5  # seconds for the optimisation to stop by itself; one iteration on a CPU can take longer
 LAST_WORD = 0.3  # seconds for a parent that does not read to take the last event; then the process ends without it
 
@@ -103,7 +106,7 @@ class Stop:
         threading.Timer(GRACE, self._leave).start()
 
     def _read(self, stdin: IO[str] | None) -> None:
-        for line in stdin or ():
+        for line in _lines(stdin) if stdin is not None else ():
             if line.strip() == "cancel":
                 break
             if line.strip() == "keep":
@@ -121,6 +124,36 @@ class Stop:
             return  # the run has ended by itself meanwhile, and its own last word stands
         shutil.rmtree(self._output, ignore_errors=True)
         os._exit(Cancelled.exit_code)
+
+
+def _lines(stdin: IO[str]) -> Iterator[str]:
+    """Until the parent closes its end.
+
+    On Windows a read that waits holds up every library that asks for stdin while it is loaded, as those of numpy do
+    (its issue 24290): there, nothing is read before it has come.
+    """
+    if sys.platform == "win32":
+        import _winapi
+        import msvcrt
+
+        handle = msvcrt.get_osfhandle(stdin.fileno())
+        return polled_lines(stdin.fileno(), lambda: int(_winapi.PeekNamedPipe(handle)[0]))
+    return iter(stdin)
+
+
+def polled_lines(descriptor: int, waiting: Callable[[], int]) -> Iterator[str]:
+    """Lines of a pipe, of which no read ever waits. `waiting`: how many bytes have come; OSError at its end."""
+    rest = b""
+    while True:
+        try:
+            count = waiting()
+        except OSError:
+            return
+        if count:
+            *lines, rest = (rest + os.read(descriptor, count)).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+        else:
+            time.sleep(LOOK_AGAIN)
 
 
 def main(arguments: list[str]) -> int:

@@ -21,6 +21,7 @@ from .uiLoader import registerCustomWidget
 
 _NODE_ID = Qt.ItemDataRole.UserRole + 1
 _ACTION = Qt.ItemDataRole.UserRole + 2
+_PRIORITY = -10.0  # of the scene model, which sees an event after the module has
 _observations: list[tuple] = []
 
 
@@ -160,7 +161,7 @@ class NodeComboBox(QtWidgets.QWidget):
             self._addObserver(self._scene, event, handler(method))
 
     def _addObserver(self, subject, event, handler) -> None:
-        self._observed.append((subject, subject.AddObserver(event, handler)))
+        self._observed.append((subject, subject.AddObserver(event, handler, _PRIORITY)))
         _observations.append(self._observed[-1])
 
     def _unobserve(self) -> None:
