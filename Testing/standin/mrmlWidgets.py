@@ -21,7 +21,6 @@ from .uiLoader import registerCustomWidget
 
 _NODE_ID = Qt.ItemDataRole.UserRole + 1
 _ACTION = Qt.ItemDataRole.UserRole + 2
-_PRIORITY = -10.0  # of the scene model, which sees an event after the module has
 _observations: list[tuple] = []
 
 
@@ -152,16 +151,16 @@ class NodeComboBox(QtWidgets.QWidget):
 
             return onEvent
 
-        for event, method in (
-            (self._scene.NodeAddedEvent, "_onNodeAdded"),
-            (self._scene.NodeAboutToBeRemovedEvent, "_onNodeAboutToBeRemoved"),
-            (self._scene.EndImportEvent, "_repopulate"),
-            (self._scene.EndCloseEvent, "_repopulate"),
+        for event, method, priority in (
+            (self._scene.NodeAddedEvent, "_onNodeAdded", 10.0),
+            (self._scene.NodeAboutToBeRemovedEvent, "_onNodeAboutToBeRemoved", -10.0),
+            (self._scene.EndImportEvent, "_repopulate", 0.0),
+            (self._scene.EndCloseEvent, "_repopulate", 0.0),
         ):
-            self._addObserver(self._scene, event, handler(method))
+            self._addObserver(self._scene, event, handler(method), priority)
 
-    def _addObserver(self, subject, event, handler) -> None:
-        self._observed.append((subject, subject.AddObserver(event, handler, _PRIORITY)))
+    def _addObserver(self, subject, event, handler, priority: float = 0.0) -> None:
+        self._observed.append((subject, subject.AddObserver(event, handler, priority)))
         _observations.append(self._observed[-1])
 
     def _unobserve(self) -> None:
