@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from mirrba import Cancelled, InputError, losses, metrics, progress, register, schedule
+from hostile import body
+from mirrba import Cancelled, InputError, initialise, losses, metrics, progress, register, schedule
 from mirrba.geometry import Geometry
 from mirrba.images import Prepared
 from mirrba.presets import PRESETS, resolve
@@ -202,6 +203,20 @@ def test_every_initialisation_is_part_of_the_transform(pair, init):
     points = body_points(registration)
     back = mapped(registration.inverse(), mapped(registration.transform, points))
     assert np.abs(back - points).max() < 0.5 * 12
+
+
+@pytest.mark.parametrize("slices", [8, 20])
+def test_a_thin_slab_is_brought_onto_the_whole_body_without_voxels_as_thin(slices):
+    """3 mm each, so 24 and 60 mm; the body's own are 14 mm, so it is told along z to a part of one."""
+    whole, thickness = body(seed=1), 3.0 * slices
+    spacing, shrink = initialise.scales(thickness)
+    assert spacing >= initialise.FINEST
+    assert thickness / (spacing * shrink[0]) >= initialise.FEWEST
+    grid = Geometry((60, 40, slices), (5.6, 5.6, 3.0), (0.0, 0.0, 330.0), tuple(np.eye(3).ravel()))
+    slab = grid.resample(body(seed=2), sitk.TranslationTransform(3, (9.0, -6.0, 5.0)))
+    found = initialise.initial_transform("rigid", Prepared.of(slab, "slab"), Prepared.of(whole, "body"))
+    middle = (160.0, 110.0, 330.0 + thickness / 2)
+    np.testing.assert_allclose(np.subtract(found.TransformPoint(middle), middle), (9.0, -6.0, 5.0), atol=3.0)
 
 
 def test_a_given_transform_is_the_start(pair, pair_folder):

@@ -14,7 +14,8 @@ from .images import Prepared
 
 SPACING = 8.0  # mm: a global motion needs no detail
 SHRINK = (4, 2, 1)
-FEWEST = 4 * SHRINK[0]  # voxels along the thinnest side, for ITK's filters at the coarsest scale
+FEWEST = 4  # voxels along the thinnest side, for ITK's filters, at any scale
+FINEST = 3.0  # mm: a thin slab has fewer scales, not voxels as thin, of which the other volume would have too many
 ITERATIONS = 100
 LARGEST_STEP = 4.0  # mm
 SMALLEST_STEP = 0.02  # mm
@@ -48,22 +49,28 @@ def _centre(prepared: Prepared) -> tuple[float, float, float]:
 def _optimised(fixed: Prepared, moving: Prepared, kind: str) -> sitk.Transform:
     """Rigid, then affine if asked, by global correlation (ITK v4 framework), from the better of two starts."""
     thinnest = min(min(Geometry.from_image(prepared.image).extent) for prepared in (fixed, moving))
-    spacing = min(SPACING, thinnest / FEWEST)
+    spacing, shrink = scales(thinnest)
     images = [_coarse(fixed, spacing), _coarse(moving, spacing)]
     starts = [sitk.TranslationTransform(3), _centred(fixed, moving)]
     shift = min(starts, key=lambda start: _mismatch(images, start))
     rigid = sitk.Euler3DTransform()
     rigid.SetCenter(_centre(fixed))
     rigid.SetTranslation(sitk.TranslationTransform(shift).GetOffset())
-    _descend(images, rigid, spacing)
+    _descend(images, rigid, spacing, shrink)
     if kind == "rigid":
         return rigid
     affine = sitk.AffineTransform(3)
     affine.SetCenter(rigid.GetCenter())
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetTranslation(rigid.GetTranslation())
-    _descend(images, affine, spacing)
+    _descend(images, affine, spacing, shrink)
     return affine
+
+
+def scales(thinnest: float) -> tuple[float, list[int]]:
+    """Spacing, mm, and by what it is multiplied at each scale, for volumes that are nowhere thinner, mm."""
+    spacing = min(SPACING, max(thinnest / (FEWEST * SHRINK[0]), min(FINEST, thinnest / FEWEST)))
+    return spacing, [factor for factor in SHRINK if thinnest / (spacing * factor) > FEWEST - 1e-6]
 
 
 def _coarse(prepared: Prepared, spacing: float) -> sitk.Image:
@@ -89,15 +96,15 @@ def _mismatch(images: list[sitk.Image], start: sitk.Transform) -> float:
         return math.inf
 
 
-def _descend(images: list[sitk.Image], transform: sitk.Transform, spacing: float) -> None:
+def _descend(images: list[sitk.Image], transform: sitk.Transform, spacing: float, shrink: list[int]) -> None:
     """Optimises `transform` in place."""
     method = _method()
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=LARGEST_STEP, minStep=SMALLEST_STEP, numberOfIterations=ITERATIONS, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel(SHRINK)
-    method.SetSmoothingSigmasPerLevel([0.5 * factor * spacing for factor in SHRINK[:-1]] + [0.0])
+    method.SetShrinkFactorsPerLevel(shrink)
+    method.SetSmoothingSigmasPerLevel([0.5 * factor * spacing for factor in shrink[:-1]] + [0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
     try:
