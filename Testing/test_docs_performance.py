@@ -41,8 +41,8 @@ def medians(name: str) -> list[str]:
 MARKS = {"better": " ▲", "worse": " ▼", None: ""}
 
 
-def ablation(name: str) -> list[str]:
-    content = result(name)
+def ablation() -> list[str]:
+    content = result("ablation")
     found = []
     for variant, mean in content["means"].items():
         digits = {name: 2 if name.startswith("tre") else 3 for name in mean if name != "seconds"}
@@ -182,8 +182,7 @@ TABLES = {
     "8 mm": lambda: benchmark("benchmark-8mm"),
     "4 mm": lambda: benchmark("benchmark-4mm"),
     "real PET": lambda: benchmark("benchmark-pet"),
-    "ablation": lambda: ablation("ablation"),
-    "ablation, before": lambda: ablation("ablation-before"),
+    "ablation": ablation,
     "apart": apart,
     "operations": operations,
     "roofline": roofline,
