@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 SHOWN = 12
 WINDOW = 7
+STEPS = 4  # of one alone, the time is lost in that of what surrounds it
 RUNS = 5  # of the product and of the copy that tell what the machine can do
 
 
@@ -114,15 +115,15 @@ def limits(device: torch.device) -> dict[str, float]:
 
 
 def roofline(work: partial[None], reached: dict[str, float], device: torch.device) -> dict[str, float]:
-    """Of one iteration, by the difference of one and two: what surrounds them does not count."""
+    """Of one iteration, by the difference of one and several: what surrounds them does not count."""
     counted = []
-    for iterations in (1, 2):
+    for iterations in (1, 1 + STEPS):
         with FlopCounterMode(display=False) as flop:
             work(iterations)
         with Traffic() as traffic:
             work(iterations)
         counted.append((flop.get_total_flops(), traffic.bytes, seconds_of(partial(work, iterations), device)))
-    flops, read, seconds = (after - before for before, after in zip(*counted, strict=True))
+    flops, read, seconds = ((after - before) / STEPS for before, after in zip(*counted, strict=True))
     return {
         "seconds": round(seconds, 4),
         "gigaflop": round(flops / 1e9, 1),
