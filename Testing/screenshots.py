@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 1400, 900
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "images")
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", default="default")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     with SlicerApplication() as application:
