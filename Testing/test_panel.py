@@ -171,6 +171,13 @@ def test_a_removed_node_is_not_replaced_by_its_neighbour_in_the_list(user):
     assert user.ui.applyButton.text == "Select a baseline PET (moving)"
 
 
+def test_every_node_that_can_be_chosen_is_forgotten_when_it_is_removed():
+    text = (MODULE_FILE.parent / "MIRRBARegistrationLib" / "parameters.py").read_text(encoding="utf-8")
+    chosen = re.findall(r"^    (\w+): slicer\.vtkMRML", text, re.MULTILINE)
+    assert len(chosen) > 5
+    assert re.findall(r'^    "(\w+)",$', text[text.index("_NODES = (") :], re.MULTILINE) == chosen
+
+
 def test_no_letter_of_the_panel_is_one_of_slicer_s_menus():
     """Alt and a letter: File, Edit, View and Help are the main window's."""
     text = (MODULE_FILE.parent / "Resources" / "UI" / "MIRRBARegistration.ui").read_text(encoding="utf-8")

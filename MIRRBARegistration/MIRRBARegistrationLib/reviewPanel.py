@@ -200,7 +200,6 @@ class ReviewPanel:
     def _onExportTable(self) -> None:
         path = _askPath(_("Save the table"), f"{self._result.table.GetName()}.csv", "CSV (*.csv)")
         if path:
-            path = path if path.lower().endswith(".csv") else f"{path}.csv"
             try:
                 self._result.writeCsv(Path(path))
             except OSError as error:
@@ -213,7 +212,6 @@ class ReviewPanel:
     def _onExportPicture(self) -> None:
         path = _askPath(_("Save the overlay"), f"{self._result.table.GetName()}.png", "PNG (*.png)")
         if path:
-            path = path if path.lower().endswith(".png") else f"{path}.png"
             self.writePicture(path)
             if not Path(path).is_file():
                 slicer.util.errorDisplay(_("{path} could not be written; choose another folder.").format(path=path))
@@ -230,4 +228,6 @@ class ReviewPanel:
 
 def _askPath(title: str, name: str, filter_: str) -> str:
     name = re.sub(r'[<>:"/\\|?*]', "_", name)  # of a node, which may hold anything
-    return qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, filter_)
+    path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, filter_)
+    ending = Path(name).suffix
+    return path if not path or path.lower().endswith(ending) else path + ending
