@@ -134,12 +134,14 @@ def fitted(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def against_iterations(preset: str, device: str) -> dict[str, Any]:
-    """Seconds of all levels together, and a line through them by least squares."""
+    """Seconds of all levels together, and a line through them by least squares; or why one of them failed."""
     import numpy as np
 
     seconds = []
     for count in COUNTS:
         row = in_own_process(preset, SIDE, device, count)
+        if "failed" in row:
+            return {"preset": preset, "failed": row["failed"]}
         seconds.append(count * sum(row["seconds_per_iteration"].values()))
     slope, base = np.polyfit(COUNTS, seconds, 1)
     return {
@@ -174,7 +176,7 @@ def draw(rows: list[dict[str, Any]], levels: list[dict[str, Any]], counted: list
         xlabel=f"levels of the network, {SIDE}³", ylabel="s per iteration", ylim=(0, None), xticks=(1, 2, 3, 4)
     )
     level_axes.legend()
-    for row in counted:
+    for row in (row for row in counted if "seconds" in row):
         iteration_axes.plot(COUNTS, row["seconds"], "o-", label=row["preset"])
     iteration_axes.set(xlabel=f"iterations on every level, {SIDE}³", ylabel="s", ylim=(0, None), xlim=(0, None))
     iteration_axes.legend()
