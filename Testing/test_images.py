@@ -135,6 +135,22 @@ def test_the_weight_is_zero_where_one_of_the_two_was_not_scanned():
     assert pair.weight[(heights > 30) & (heights < top - 20)].any()
 
 
+def test_where_a_volume_was_not_scanned_it_goes_on_as_its_last_slice():
+    """Air would make an edge of the end of a field of view, which is no anatomy."""
+    fixed = images.Prepared.of(a_body(), "a")
+    half = a_body()[:, :, :30]
+    moving = images.Prepared.of(half, "b")
+    box = images.body_box(fixed, moving, IDENTITY)
+    pair = images.working_pair(fixed, moving, IDENTITY, images.working_grid(box, 6.0, 8))
+    top = half.TransformIndexToPhysicalPoint((0, 0, 29))[2]
+    heights = np.array([pair.grid.point((0, 0, k))[2] for k in range(pair.grid.size[2])])
+    beyond = pair.moving[heights > top + 3]
+    assert beyond.max() > 0.2
+    plane = sitk.GetArrayFromImage(moving.image)[-1]
+    assert np.isclose(beyond.max(), plane.max(), atol=0.02)
+    assert np.array_equal(beyond, np.broadcast_to(beyond[:1], beyond.shape))
+
+
 def test_volumes_far_apart_are_refused_with_the_remedy():
     other = a_body()
     other.SetOrigin((5000.0, 0.0, 0.0))

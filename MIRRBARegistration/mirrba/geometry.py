@@ -101,9 +101,16 @@ class Geometry:
         return image
 
     def resample(
-        self, image: sitk.Image, transform: sitk.Transform | None = None, interpolator: int = sitk.sitkLinear
+        self,
+        image: sitk.Image,
+        transform: sitk.Transform | None = None,
+        interpolator: int = sitk.sitkLinear,
+        continued: bool = False,
     ) -> sitk.Image:
-        """`image` on this grid through `transform` (points of this grid → points of `image`), 0 outside of it."""
+        """`image` on this grid through `transform` (points of this grid → points of `image`).
+
+        Outside of `image` 0, or, `continued`, its nearest voxel.
+        """
         return sitk.Resample(
             image,
             list(self.size),
@@ -114,6 +121,7 @@ class Geometry:
             list(self.direction),
             0.0,
             image.GetPixelID(),
+            continued,
         )
 
 

@@ -196,15 +196,16 @@ def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, g
     """Both volumes on one isotropic grid, `transform` (fixed→moving) applied to the moving one.
 
     Interpolated by cubic splines: the optimisation interpolates the moving volume once more, and two linear ones blur
-    the edges of organs. Outside its own field of view a volume counts as air, with weight 0. Raises InputError where no
-    voxel lies inside both.
+    the edges of organs. Outside its own field of view a volume goes on as its nearest voxel, with weight 0: air there
+    would make an edge of the body's end, and windows that reach across would draw one field's end onto the other's.
+    Raises InputError where no voxel lies inside both.
     """
     images = []
     weight = np.ones(grid.shape, np.float32)
     for prepared, mapping in ((fixed, None), (moving, transform)):
         smoothed = _smoothed(prepared.image, grid.spacing[0])
         # Splines overshoot beside an edge.
-        images.append(np.clip(_resampled(smoothed, grid, mapping, sitk.sitkBSpline), 0, 1))
+        images.append(np.clip(_resampled(smoothed, grid, mapping, sitk.sitkBSpline, continued=True), 0, 1))
         scanned = _resampled(prepared.image * 0 + 1, grid, mapping, sitk.sitkNearestNeighbor) > 0
         weight *= ndimage.binary_erosion(scanned, iterations=FACE)
     if not weight.any():
@@ -231,5 +232,8 @@ def _smoothed(image: sitk.Image, spacing: float) -> sitk.Image:
     return sitk.SmoothingRecursiveGaussian(image, [max(sigma, 1e-3) for sigma in sigmas])
 
 
-def _resampled(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int) -> Floats:
-    return sitk.GetArrayFromImage(grid.resample(sitk.Cast(image, sitk.sitkFloat32), transform, interpolator))
+def _resampled(
+    image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int, continued: bool = False
+) -> Floats:
+    values = sitk.Cast(image, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(grid.resample(values, transform, interpolator, continued))

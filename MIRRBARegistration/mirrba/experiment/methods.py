@@ -22,7 +22,7 @@ PACKAGES = {
 }
 
 # Raised when a change of the engine changes what MIRRBA's presets return: older results then do not count.
-ENGINE = 8
+ENGINE = 9
 
 
 @dataclass(frozen=True)
