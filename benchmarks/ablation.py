@@ -33,10 +33,19 @@ SHOWN = ("dice_organs", "dice_lesions", "detection_rate", "disappearing_rate", "
 LOWER_IS_BETTER = ("tre_mm", "tre_body_mm", "sd_jacobian")
 
 
-def linear(image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int) -> images.Floats:
+def linear(
+    image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int, continued: bool = False
+) -> images.Floats:
     """In place of images._resampled: no cubic splines."""
     plain = sitk.sitkLinear if interpolator == sitk.sitkBSpline else interpolator
-    return resampled(image, grid, transform, plain)
+    return resampled(image, grid, transform, plain, continued)
+
+
+def ending_in_air(
+    image: sitk.Image, grid: Geometry, transform: sitk.Transform | None, interpolator: int, continued: bool = False
+) -> images.Floats:
+    """In place of images._resampled: beyond its field of view a volume is air."""
+    return resampled(image, grid, transform, interpolator)
 
 
 resampled = images._resampled
@@ -103,11 +112,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "the contrast of the fixed image alone": ("default", {}, {(direct, "contrast"): of_fixed}),
     "contrast in windows of nine": ("default", {}, {(direct, "CONTRAST_WINDOW"): 9}),
     "contrast at the end of a field of view": ("default", {}, {(direct, "contrast"): anywhere}),
+    "air beyond a field of view": ("default", {}, {(images, "_resampled"): ending_in_air}),
     "squared correlation as the paper": ("default", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
     "window 5": ("default", {"window": 5}, {}),
     "window 9": ("default", {"window": 9}, {}),
     "fast": ("fast", {}, {}),
-    "half the voxels": ("default", {"voxel_share": 0.5}, {}),
+    "the voxels of fast": ("default", {"voxel_share": 0.15}, {}),
     "the image's own grid": ("default", {}, {(schedule, "FINER"): 1.0}),
     "linear sampling": ("default", {}, {(images, "_resampled"): linear}),
     "no affine start": ("default", {"init": "none"}, {}),
