@@ -90,7 +90,7 @@ PRESETS: dict[str, Preset] = dict(
             "As default, on a coarser grid and in fewer steps: a third of the time or less.",
             6,
             start=(60, 60, 60, 30),
-            voxel_share=0.15,
+            voxel_share=0.25,
             stop_level=0,
         ),
         _paper("mirrba", "The paper's method: a three-level network optimised from scratch on the pair."),
