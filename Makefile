@@ -62,6 +62,7 @@ benchmarks: .venv/peers
 	$(BIN)/python benchmarks/known_deformations.py
 	$(BIN)/python benchmarks/ablation.py -o build/ablation --variants 22  # the last one takes ten times as long
 	$(BIN)/python benchmarks/apart.py -o build/apart
+	$(BIN)/python benchmarks/ends.py -o build/apart
 
 gpu: $(READY)
 	$(BIN)/python -m pytest Testing/test_cuda.py Testing/test_fused_fields.py

@@ -61,6 +61,22 @@ def apart() -> list[str]:
     ]
 
 
+def ends() -> list[str]:
+    """Beside each other: going on as the nearest voxel, and ending in air."""
+    means = {(mean["cut"], mean["beyond"]): mean for mean in result("ends")["means"]}
+    return [
+        row(
+            cut,
+            *(
+                f"{means[cut, way][n]:.1f}"
+                for n in ("body", "lower_end", "upper_end")
+                for way in ("nearest voxel", "air")
+            ),
+        )
+        for cut in dict.fromkeys(cut for cut, _ in means)
+    ]
+
+
 def lncc(device: str = "cpu") -> list[str]:
     return [
         row(
@@ -184,6 +200,7 @@ TABLES = {
     "real PET": lambda: benchmark("benchmark-pet"),
     "ablation": ablation,
     "apart": apart,
+    "ends": ends,
     "operations": operations,
     "roofline": roofline,
     "lncc": lncc,

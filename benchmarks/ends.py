@@ -1,0 +1,86 @@
+"""What becomes of the ends of a body when its two scans end at other places.   python benchmarks/ends.py -o FOLDER
+
+Made pairs; the baseline as it was scanned, and cut at its lower or its upper end. `default`, which lets a volume go on
+beyond its field of view as its nearest voxel, and the same with air there. The error over the fixed body, where the
+baseline was scanned too: all of it, and the last 64 mm at either end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+import SimpleITK as sitk
+from ablation import ending_in_air, instead
+from mirrba import images, metrics
+from mirrba.experiment.cohort import Pair, read_cohort
+from mirrba.geometry import Geometry
+from mirrba.images import read_volume
+from mirrba.phantom import write_pairs
+from mirrba.presets import resolve
+from mirrba.registration import register
+from mirrba.transforms import read_transform
+
+PAIRS, SPACING, SEED = 5, 8.0, 950
+CUTS = {"nothing": (0.0, 0.0), "150 mm of the legs": (150.0, 0.0), "100 mm of the head": (0.0, 100.0)}
+BEYOND = {"nearest voxel": {}, "air": {(images, "_resampled"): ending_in_air}}
+END = 64.0  # mm
+SHOWN = ("body", "lower_end", "upper_end")
+
+
+def cut(image: sitk.Image, low: float, high: float) -> sitk.Image:
+    """Without so many mm at the lower and at the upper end."""
+    first, last = (round(mm / image.GetSpacing()[2]) for mm in (low, high))
+    return sitk.Image(image[:, :, first : image.GetSize()[2] - last])
+
+
+def errors_of(pair: Pair, ends: tuple[float, float], beyond: str) -> dict[str, float | None]:
+    """Means, mm."""
+    assert pair.truth is not None
+    fixed, moving, truth = read_volume(pair.fixed), cut(read_volume(pair.moving), *ends), read_transform(pair.truth)
+    with instead(BEYOND[beyond]):
+        found = register(fixed, moving, resolve("default", device="cpu"))
+    grid = Geometry.from_image(fixed)
+    scanned = grid.resample(sitk.Cast(moving * 0 + 1, sitk.sitkUInt8), truth, sitk.sitkNearestNeighbor)
+    body = (sitk.GetArrayFromImage(images.body_mask(fixed)) > 0) & (sitk.GetArrayFromImage(scanned) > 0)
+    slices = np.flatnonzero(body.any((1, 2)))
+    thickness = round(END / fixed.GetSpacing()[2])
+    found_in = {}
+    for name, first, last in (
+        ("body", slices[0], slices[-1] + 1),
+        ("lower_end", slices[0], slices[0] + thickness),
+        ("upper_end", slices[-1] + 1 - thickness, slices[-1] + 1),
+    ):
+        part = body.copy()
+        part[:first], part[last:] = False, False
+        found_in[name] = metrics.transform_error_mm(found.transform, truth, part, grid)
+    return found_in
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the pairs are made here")
+    options = parser.parse_args()
+    if not (options.output / "pairs.tsv").is_file():
+        write_pairs(options.output, PAIRS, SPACING, SEED)
+    rows: list[dict[str, Any]] = []
+    for pair in read_cohort(options.output).pairs:
+        for name, ends in CUTS.items():
+            for beyond in BEYOND:
+                rows.append({"pair": pair.name, "cut": name, "beyond": beyond, **errors_of(pair, ends, beyond)})
+                print(rows[-1], flush=True)
+    means = []
+    for name in CUTS:
+        for beyond in BEYOND:
+            own = [row for row in rows if (row["cut"], row["beyond"]) == (name, beyond)]
+            means.append({"cut": name, "beyond": beyond, **{s: statistics.mean(row[s] for row in own) for s in SHOWN}})
+    asked = {"pairs": PAIRS, "spacing": SPACING, "seed": SEED}
+    machine.save("ends", {"machine": machine.described(), **asked, "means": means, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
