@@ -81,14 +81,14 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "default",
             "Affine, then multi-scale descent without a network.",
-            15,
+            25,
             start=(100, 100, 100, 50),
             stop_level=0,
         ),
         _ours(
             "fast",
-            "As default, on a coarser grid and in fewer steps: a third of the time or less.",
-            6,
+            "As default, on a coarser grid and in fewer steps.",
+            8,
             start=(60, 60, 60, 30),
             voxel_share=0.25,
             stop_level=0,
