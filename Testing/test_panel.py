@@ -285,6 +285,22 @@ def test_while_it_runs_progress_time_left_and_a_preview_are_shown(user):
     user.waitsForTheEnd()
 
 
+def test_the_loss_plot_shows_the_whole_of_every_run(user):
+    from MIRRBARegistrationLib import layout
+
+    user.loadsAPair()
+    user.ui.lossPlotCheckBox.checked = True
+    for iterations in ("60", "30"):
+        user.registers(iterations)
+        (plotView,) = user.application.layoutManager.plotViews.values()
+        table = layout.plotViewNode().GetPlotChartNode().GetNthPlotSeriesNode(0).GetTableNode()
+        (left, right), (bottom, top) = plotView.ranges()
+        for name, lower, upper in (("Iteration", left, right), ("Loss", bottom, top)):
+            values = slicer.util.arrayFromTableColumn(table, name)
+            assert len(values) > 2
+            assert (lower, upper) == (values.min(), values.max())
+
+
 def test_stop_and_keep_makes_a_result_of_the_present_state(user):
     user.loadsAPair()
     user.startsALongRun()

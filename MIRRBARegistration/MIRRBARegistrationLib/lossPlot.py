@@ -41,6 +41,7 @@ class LossPlot:
         self._table.GetTable().SetValue(row, 0, vtk.vtkVariant(self._doneBefore + self._lastIteration))
         self._table.GetTable().SetValue(row, 1, vtk.vtkVariant(event["loss"]))
         self._table.Modified()
+        self._fitAxes()
 
     def show(self) -> None:
         """In the plot view of the review layout, where that is shown."""
@@ -58,6 +59,13 @@ class LossPlot:
 
     def _isMade(self) -> bool:
         return self._chart is not None and self._chart.GetScene() is not None
+
+    def _fitAxes(self) -> None:
+        """Slicer's view fits an automatic range when it adds a line, and not again when the line grows."""
+        with slicer.util.NodeModify(self._chart):
+            for name, setRange in ((_ITERATION, self._chart.SetXAxisRange), (_LOSS, self._chart.SetYAxisRange)):
+                values = slicer.util.arrayFromTableColumn(self._table, name)
+                setRange(values.min(), values.max())
 
     def _make(self) -> None:
         scene = slicer.mrmlScene
@@ -79,5 +87,7 @@ class LossPlot:
         self._chart.SetXAxisTitle(_ITERATION)
         self._chart.SetYAxisTitle(_LOSS)
         self._chart.SetLegendVisibility(False)
+        self._chart.SetXAxisRangeAuto(False)
+        self._chart.SetYAxisRangeAuto(False)
         for node in (self._table, series, self._chart):
             hide(node)

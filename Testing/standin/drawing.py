@@ -134,23 +134,43 @@ def _drawCrosshair(painter, sliceNode, width: int, height: int) -> None:
         painter.drawLine(column, row + 3 * sign, column, row + 13 * sign)
 
 
-def drawPlot(painter: QtGui.QPainter, chart, rect: QtCore.QRect) -> None:
-    """The series of a plot chart as lines in a frame."""
+def plotBounds(chart) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Of all points of a plot chart."""
+    lines = [line for line in map(_points, _series(chart)) if line is not None and len(line)]
+    if not lines:
+        return (0.0, 1.0), (0.0, 1.0)
+    points = np.concatenate(lines)
+    return tuple(zip(points.min(0).tolist(), points.max(0).tolist(), strict=True))
+
+
+def drawPlot(painter: QtGui.QPainter, chart, rect: QtCore.QRect, xRange, yRange) -> None:
+    """The series of a plot chart as lines in a frame, so far as they lie in the ranges."""
     frame = rect.adjusted(60, 24, -12, -34)
     painter.drawRect(frame)
     painter.drawText(rect.adjusted(0, 4, 0, 0), QtCore.Qt.AlignmentFlag.AlignHCenter, chart.GetTitle() or "")
     bottom = QtCore.Qt.AlignmentFlag.AlignBottom | QtCore.Qt.AlignmentFlag.AlignHCenter
     painter.drawText(rect.adjusted(0, 0, 0, -2), bottom, chart.GetXAxisTitle() or "")
-    for index in range(chart.GetNumberOfPlotSeriesNodes()):
-        series = chart.GetNthPlotSeriesNode(index)
-        table = series.GetTableNode()
-        if table is None or table.GetNumberOfRows() < 2:
+    painter.drawText(frame.left() - 56, frame.top() + 10, f"{yRange[1]:.3g}")
+    painter.drawText(frame.left() - 56, frame.bottom(), f"{yRange[0]:.3g}")
+    painter.setClipRect(frame)
+    for series in _series(chart):
+        points = _points(series)
+        if points is None or len(points) < 2:
             continue
-        x = slicer.util.arrayFromTableColumn(table, series.GetXColumnName())
-        y = slicer.util.arrayFromTableColumn(table, series.GetYColumnName())
-        painter.drawText(frame.left() - 56, frame.top() + 10, f"{y.max():.3g}")
-        painter.drawText(frame.left() - 56, frame.bottom(), f"{y.min():.3g}")
-        columns = frame.left() + frame.width() * (x - x.min()) / max(np.ptp(x), _PRESENT)
-        rows = frame.bottom() - frame.height() * (y - y.min()) / max(np.ptp(y), _PRESENT)
+        columns = frame.left() + frame.width() * (points[:, 0] - xRange[0]) / max(xRange[1] - xRange[0], _PRESENT)
+        rows = frame.bottom() - frame.height() * (points[:, 1] - yRange[0]) / max(yRange[1] - yRange[0], _PRESENT)
         painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), 2))
         painter.drawPolyline([QtCore.QPointF(c, r) for c, r in zip(columns, rows, strict=True)])
+
+
+def _series(chart) -> list:
+    return [chart.GetNthPlotSeriesNode(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
+
+
+def _points(series) -> np.ndarray | None:
+    """[point, (x, y)]; None without a table."""
+    table = series.GetTableNode()
+    if table is None:
+        return None
+    columns = (series.GetXColumnName(), series.GetYColumnName())
+    return np.stack([slicer.util.arrayFromTableColumn(table, name) for name in columns], axis=1)

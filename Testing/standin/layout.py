@@ -16,7 +16,7 @@ from PySide6.QtCore import Property, Qt, Signal
 from vtk.util.numpy_support import vtk_to_numpy
 from vtk.util.vtkConstants import VTK_UNSIGNED_CHAR
 
-from .drawing import drawOverlays, drawPlot
+from .drawing import drawOverlays, drawPlot, plotBounds
 from .pythonqt import offered
 
 _HEADER = 22
@@ -154,19 +154,44 @@ class EmptyView(QtWidgets.QLabel):
 
 
 class PlotView(QtWidgets.QWidget):
-    """The place of a plot view: its chart's lines."""
+    """The place of a plot view: its chart's lines.
+
+    As in qMRMLPlotView an automatic range is chosen when a line is added to the view; rows that come later leave it.
+    """
 
     def __init__(self, viewNode) -> None:
         super().__init__()
         self._viewNode = viewNode
+        self._lines: list[str] = []
+        self._chosen = ((0.0, 1.0), (0.0, 1.0))
+        self._observation = viewNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self.ranges())
         self.setMinimumSize(40, 40)
+
+    def close(self) -> None:
+        self._viewNode.RemoveObserver(self._observation)
+
+    def ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Of the two axes, as they are drawn."""
+        chart = self._viewNode.GetPlotChartNode()
+        if chart is None:
+            self._lines = []
+            return self._chosen
+        lines = [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
+        if set(lines) - set(self._lines):
+            self._chosen = plotBounds(chart)
+        self._lines = lines
+        x, y = self._chosen
+        return (
+            x if chart.GetXAxisRangeAuto() else chart.GetXAxisRange(),
+            y if chart.GetYAxisRangeAuto() else chart.GetYAxisRange(),
+        )
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter = QtGui.QPainter(self)
         painter.fillRect(self.rect(), Qt.GlobalColor.white)
-        chart = self._viewNode.GetPlotChartNode()
-        if chart is not None:
-            drawPlot(painter, chart, self.rect())
+        ranges = self.ranges()
+        if self._lines:
+            drawPlot(painter, self._viewNode.GetPlotChartNode(), self.rect(), *ranges)
 
 
 class LayoutManager(QtCore.QObject):
@@ -183,6 +208,7 @@ class LayoutManager(QtCore.QObject):
         QtWidgets.QVBoxLayout(self._viewport).setContentsMargins(0, 0, 0, 0)
         self._content: QtWidgets.QWidget | None = None
         self._sliceWidgets: dict[str, SliceWidget] = {}
+        self.plotViews: dict[str, PlotView] = {}
         self._shown = (-1, "")
         self._logic = slicer.vtkMRMLLayoutLogic()
         self._logic.SetMRMLScene(scene)
@@ -196,6 +222,9 @@ class LayoutManager(QtCore.QObject):
         for widget in self._sliceWidgets.values():
             widget.sliceLogic().SetMRMLScene(None)
         self._sliceWidgets.clear()
+        for view in self.plotViews.values():
+            view.close()
+        self.plotViews.clear()
         self._logic.SetMRMLScene(None)
 
     @offered
@@ -243,7 +272,7 @@ class LayoutManager(QtCore.QObject):
     )
     threeDViewCount = Property(int, lambda self: 0)
     tableViewCount = Property(int, lambda self: 0)
-    plotViewCount = Property(int, lambda self: 0)
+    plotViewCount = Property(int, lambda self: len(self.plotViews))
 
     def _onLayoutModified(self, layoutNode, event) -> None:
         shown = (layoutNode.GetViewArrangement(), layoutNode.GetCurrentLayoutDescription() or "")
@@ -253,7 +282,9 @@ class LayoutManager(QtCore.QObject):
             self.layoutChanged.emit(shown[0])
 
     def _build(self, description: ElementTree.Element) -> None:
-        kept = [view for view in self._sliceWidgets.values() if not view.setParent(None)]
+        kept = [*self._sliceWidgets.values(), *self.plotViews.values()]
+        for view in kept:
+            view.setParent(None)
         old, self._content = self._content, self._place(description)
         self._viewport.layout().addWidget(self._content)
         for view in kept:
@@ -291,7 +322,10 @@ class LayoutManager(QtCore.QObject):
     def _view(self, element: ElementTree.Element) -> QtWidgets.QWidget:
         name = element.get("singletontag")
         if element.get("class") == "vtkMRMLPlotViewNode":
-            return PlotView(self.mrmlScene().GetSingletonNode(name, "vtkMRMLPlotViewNode"))
+            if name not in self.plotViews:
+                self.plotViews[name] = PlotView(self.mrmlScene().GetSingletonNode(name, "vtkMRMLPlotViewNode"))
+            self.plotViews[name].show()
+            return self.plotViews[name]
         if element.get("class") != "vtkMRMLSliceNode":
             return EmptyView("3D" if element.get("class") == "vtkMRMLViewNode" else "")
         if name not in self._sliceWidgets:
