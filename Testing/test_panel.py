@@ -615,6 +615,47 @@ def overlayLayers():
     ]
 
 
+def shownVolumes():
+    """Background and foreground of the three views, by name."""
+    from MIRRBARegistrationLib import layout
+
+    composites = [layout.compositeNode(tag) for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY)]
+    layers = [(composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()) for composite in composites]
+    return [tuple(nodeID and slicer.mrmlScene.GetNodeByID(nodeID).GetName() for nodeID in pair) for pair in layers]
+
+
+AFTER = [
+    ("Follow-up PET", None),
+    ("Baseline PET to Follow-up PET", None),
+    ("Follow-up PET", "Baseline PET to Follow-up PET"),
+]
+
+
+def test_a_scene_opened_on_top_of_a_reviewed_one_is_shown(reviewer, tmp_path):
+    from MIRRBARegistrationLib import layout
+
+    reviewer.application.headless.writeBundle(tmp_path / "scene.mrb")
+    for _ in range(2):
+        last = reviewer.parameters.result
+        reviewer.application.headless.readBundle(tmp_path / "scene.mrb")
+        reviewer.application.processEvents(50)
+        assert reviewer.parameters.result is not last
+        assert shownVolumes() == AFTER
+        fixedID = reviewer.parameters.result.GetNodeReferenceID("MIRRBA.fixedVolume")
+        assert layout.compositeNode(layout.FIXED).GetBackgroundVolumeID() == fixedID
+
+
+def test_a_scene_without_a_result_leaves_the_reviewed_one_in_the_views(reviewer, tmp_path):
+    scene = slicer.vtkMRMLScene()
+    scene.AddNewNodeByClass("vtkMRMLTextNode", "Note")
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    scene.Commit()
+    slicer.mrmlScene.SetURL(scene.GetURL())
+    slicer.mrmlScene.Import()
+    reviewer.application.processEvents(50)
+    assert shownVolumes() == AFTER
+
+
 def test_the_three_views_show_follow_up_warped_baseline_and_both(reviewer):
     from MIRRBARegistrationLib import layout
 

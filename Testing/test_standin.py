@@ -593,6 +593,22 @@ class TestApplication:
         assert manager.sliceWidget("Before").visible
         assert manager.sliceWidget("After").mrmlSliceNode().GetOrientation() == "Coronal"
 
+    def test_views_choose_for_themselves_when_a_volume_goes_or_a_scene_comes(self, slicerApplication, tmp_path):
+        import numpy as np
+        import slicer
+
+        first, second = (slicer.util.addVolumeFromArray(np.zeros((4, 4, 4))) for _ in range(2))
+        composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        for composite in composites:
+            composite.SetLinkedControl(True)
+            composite.SetBackgroundVolumeID(first.GetID())
+        slicer.mrmlScene.RemoveNode(first)
+        assert {composite.GetBackgroundVolumeID() for composite in composites} == {second.GetID()}
+        slicer.mrmlScene.SetURL(str(tmp_path / "scene.mrml"))
+        slicer.mrmlScene.Commit()
+        slicer.mrmlScene.Import()
+        assert {composite.GetBackgroundVolumeID() for composite in composites} == {None}
+
     def test_the_screenshot_shows_panel_and_slices(self, slicerApplication, moduleFile, tmp_path):
         import numpy as np
         import slicer

@@ -42,6 +42,8 @@ class Panel(VTKObservationMixin):
         self._parts = (self.input, self.method, self.review, self.run, self.propagate)
         self._isUpdateDue = False
         self._isImporting = False
+        self._areViewsLost = False
+        """Whether the application has chosen volumes for the views by itself."""
         for event, slot in (
             (slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged),
             (slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved),
@@ -87,8 +89,7 @@ class Panel(VTKObservationMixin):
         """The module is shown."""
         self.isEntered = True
         self.engine.update()
-        self.review.enter()
-        self.run.enter()
+        self._enterViews()
         self.update()
 
     def exit(self) -> None:
@@ -125,6 +126,13 @@ class Panel(VTKObservationMixin):
         if not self._isImporting:
             self.input.guess()
             self.update()
+            if self._areViewsLost and self.isEntered and self.parameters is not None:
+                self._enterViews()
+            self._areViewsLost = False
+
+    def _enterViews(self) -> None:
+        self.review.enter()
+        self.run.enter()
 
     def _onStartImport(self, caller, event) -> None:
         """Node selectors forget their choice while nodes are loaded, and would tell the parameter node so."""
@@ -133,8 +141,9 @@ class Panel(VTKObservationMixin):
             self.parameters.disconnectGui(self._guiTag)
 
     def _onEndImport(self, caller, event) -> None:
-        """What runs goes on; choices that came with the scene are shown."""
+        """What runs goes on; choices that came with the scene are shown. Slice views empty themselves after this."""
         self._isImporting = self.propagate.isPaused = False
+        self._areViewsLost = True
         self.input.forget()
         if self.parameters is not None:
             self.parameters.Modified()  # it had looked for its nodes before they were in the scene

@@ -17,6 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from vtk.util.vtkConstants import VTK_UNSIGNED_CHAR
 
 from .drawing import drawOverlays, drawPlot, plotBounds
+from .mrmlWidgets import NodeComboBox
 from .pythonqt import offered
 
 _HEADER = 22
@@ -89,8 +90,37 @@ _CORNERS = (
 )
 
 
+class LayerSelector(NodeComboBox):
+    """A slice controller's choice of a layer's volume. Its list is a tree in Slicer: it tells its choice again when the
+    row of it moves, and None when the tree is made anew."""
+
+    def __init__(self, parent: QtWidgets.QWidget) -> None:
+        super().__init__(parent)
+        self.nodeTypes = ["vtkMRMLVolumeNode"]
+        self.noneEnabled = self.editEnabled = self.renameEnabled = True
+        self.addEnabled = self.removeEnabled = False
+        self.hide()
+
+    def _remove(self, row: int) -> None:
+        isMoved = row < self._rowOf(self.currentNodeID)
+        super()._remove(row)
+        if isMoved:
+            self._onCurrentTextChanged()
+
+    def _repopulate(self, _) -> None:
+        wasFilled = self.nodeCount() > 0
+        super()._repopulate(_)
+        if wasFilled:
+            self.setCurrentNode(None)
+            self._onCurrentTextChanged()
+
+
 class SliceWidget(QtWidgets.QWidget):
-    """qMRMLSliceWidget: a coloured bar with the view's name, and the slice view."""
+    """qMRMLSliceWidget: a coloured bar with the view's name, and the slice view.
+
+    The controller's selectors of volumes are there, but not seen: when a volume leaves the scene they choose its
+    neighbour, when a scene is imported nothing, and linked views follow. Read in qMRMLSliceControllerWidget.cxx.
+    """
 
     slicerName = "qMRMLSliceWidget"
 
@@ -106,6 +136,31 @@ class SliceWidget(QtWidgets.QWidget):
         layout.setSpacing(0)
         layout.addWidget(self._bar(sliceNode))
         layout.addWidget(self._view, 1)
+        self._selectors = {layer: self._selector(layer) for layer in ("Foreground", "Background")}
+        composite = self._logic.GetSliceCompositeNode()
+        self._observation = composite.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onCompositeModified)
+
+    def leaveScene(self) -> None:
+        self._logic.GetSliceCompositeNode().RemoveObserver(self._observation)
+        self._logic.SetMRMLScene(None)
+
+    def _selector(self, layer: str) -> LayerSelector:
+        selector = LayerSelector(self)
+        selector.setMRMLScene(self._logic.GetMRMLScene())
+        selector.currentNodeChanged[object].connect(lambda node: self._onSelected(layer, node))
+        return selector
+
+    def _onSelected(self, layer: str, node) -> None:
+        composite = self._logic.GetSliceCompositeNode()
+        self._logic.StartSliceCompositeNodeInteraction(getattr(composite, f"{layer}VolumeFlag"))
+        getattr(composite, f"Set{layer}VolumeID")(node.GetID() if node is not None else None)
+        self._logic.EndSliceCompositeNodeInteraction()
+
+    def _onCompositeModified(self, composite, event) -> None:
+        for layer, selector in self._selectors.items():
+            wasBlocked = selector.blockSignals(True)
+            selector.setCurrentNodeID(getattr(composite, f"Get{layer}VolumeID")() or "")
+            selector.blockSignals(wasBlocked)
 
     def _bar(self, sliceNode) -> QtWidgets.QLabel:
         label = QtWidgets.QLabel(f" {sliceNode.GetLayoutLabel() or sliceNode.GetLayoutName()}")
@@ -220,7 +275,7 @@ class LayoutManager(QtCore.QObject):
         self._observation[0].RemoveObserver(self._observation[1])
         self._applicationLogic.SetSliceLogics(None)
         for widget in self._sliceWidgets.values():
-            widget.sliceLogic().SetMRMLScene(None)
+            widget.leaveScene()
         self._sliceWidgets.clear()
         for view in self.plotViews.values():
             view.close()
