@@ -794,6 +794,45 @@ def test_a_transform_alone_can_be_reviewed_before_and_after(user):
     assert pair.baselineVolume.GetParentTransformNode() is not None
 
 
+@pytest.mark.parametrize(
+    ("removed", "shown"),
+    [
+        ("Baseline PET", AFTER),
+        (
+            "Baseline PET to Follow-up PET",
+            [("Follow-up PET", None), ("Baseline PET", None), ("Follow-up PET", "Baseline PET")],
+        ),
+        ("Follow-up PET", [(None, None)] * 3),
+    ],
+)
+def test_no_view_shows_another_volume_in_the_place_of_a_removed_one(reviewer, removed, shown):
+    assert shownVolumes() == AFTER
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode(removed))
+    reviewer.application.processEvents(50)
+    assert shownVolumes() == shown
+
+
+def test_a_removed_volume_that_is_none_of_the_result_s_changes_no_view(user):
+    """Where it is listed before the others, their rows move, and the views' selectors choose again."""
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
+    user.loadsAPair()
+    user.registers()
+    assert shownVolumes() == AFTER
+    slicer.mrmlScene.RemoveNode(other)
+    user.application.processEvents(50)
+    assert shownVolumes() == AFTER
+
+
+def test_layers_of_the_user_s_own_choice_stay_when_another_volume_comes(reviewer):
+    from MIRRBARegistrationLib import layout
+
+    layout.compositeNode(layout.MOVING).SetBackgroundVolumeID(reviewer.parameters.movingVolume.GetID())
+    chosen = shownVolumes()
+    slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, reviewer.parameters.fixedVolume, "Other")
+    reviewer.application.processEvents(50)
+    assert shownVolumes() == chosen != AFTER
+
+
 def test_a_result_whose_nodes_were_removed_does_no_harm(reviewer):
     for name in ("Baseline PET to Follow-up PET", "Baseline PET to Follow-up PET transform", "Baseline PET"):
         slicer.mrmlScene.RemoveNode(slicer.util.getNode(name))

@@ -114,6 +114,8 @@ class Panel(VTKObservationMixin):
     def _onNodeAboutToBeRemoved(self, caller, event, node) -> None:
         if self.parameters is not None and not self._isImporting:
             forgetNode(self.parameters, node)
+            if node.IsA("vtkMRMLVolumeNode") and not node.GetHideFromEditors():
+                self._areViewsLost = True  # rows move in the views' lists, and their selectors choose again
 
     def _onSceneChanged(self, caller, event) -> None:
         """Nodes come in many pieces: look once, when the application has time."""

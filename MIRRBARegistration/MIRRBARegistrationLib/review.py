@@ -40,6 +40,7 @@ class Review:
         _showSegments(result, view.before)
         _showGrid(result, view.grid)
         if fixed is None:
+            self.showPair(None, None)
             return
         self.memory.remember(fixed, other)
         self._showSingle(layout.FIXED, fixed)
