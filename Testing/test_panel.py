@@ -301,6 +301,14 @@ def test_the_loss_plot_shows_the_whole_of_every_run(user):
             assert (lower, upper) == (values.min(), values.max())
 
 
+def test_the_progress_of_a_run_begins_at_nothing(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.progressBar.value = user.ui.progressBar.maximum
+    user.clicks(user.ui.applyButton)
+    assert user.ui.progressBar.value == 0
+
+
 def test_stop_and_keep_makes_a_result_of_the_present_state(user):
     user.loadsAPair()
     user.startsALongRun()
@@ -860,9 +868,19 @@ def test_one_baseline_is_propagated_to_several_follow_ups(user):
     for volume in (pair.followUpVolume, second):
         user.ui.followUpsComboBox.setCheckState(volume, qt.Qt.Checked)
     assert user.ui.propagateButton.text == "Propagate to 2 follow-ups"
+    begun = []
+    showTask = user.panel.propagate.showTask
+
+    def record(task):
+        if task.state.value == "running":
+            begun.append(user.ui.progressBar.value)
+        showTask(task)
+
+    user.panel.propagate.showTask = record
     user.clicks(user.ui.propagateButton)
     assert "running" in user.ui.queueList.item(0).text() or "waiting" in user.ui.queueList.item(0).text()
     user.waitsForTheEnd(180)
+    assert begun == [0, 0]
     assert [user.ui.queueList.item(k).text() for k in range(2)] == ["Follow-up PET: done", "Second follow-up: done"]
     assert {"Baseline segments to Follow-up PET", "Baseline segments to Second follow-up"} <= nodeNames(
         "vtkMRMLSegmentationNode"

@@ -86,6 +86,7 @@ class RunPanel:
         self._finishedLogs = []
         self._outcome = ""
         self._ui.logTextEdit.clear()
+        self._ui.progressBar.value = 0
         self._say(_("Starting…"))
         self._showRunning()
         if self._parameters.showLossPlot:
@@ -178,7 +179,9 @@ class RunPanel:
         self._preview.SetAndObserveImageData(volumeNode.GetImageData())
 
     def _onTaskChanged(self, task: Task) -> None:
-        if task.state is not TaskState.RUNNING:
+        if task.state is TaskState.RUNNING:
+            self._ui.progressBar.value = 0
+        else:
             self._removePreview(task.request.inputs)
             self._logWhole(task)
         if task.state is TaskState.DONE:
