@@ -211,6 +211,17 @@ def test_segments_can_be_left_out_by_a_click(user):
     assert [kept.GetNthSegment(k).GetName() for k in range(kept.GetNumberOfSegments())] == ["brain"]
 
 
+def test_the_panel_does_not_grow_wider_with_what_it_lists(user):
+    """Slicer's panel is as wide as its module wants."""
+    width = user.widget.parent.sizeHint.width()
+    user.loadsAPair()
+    assert user.ui.segmentsList.visible
+    assert user.widget.parent.sizeHint.width() == width
+    user.ui.reviewCollapsibleButton.collapsed = False
+    user.application.processEvents(20)
+    assert user.widget.parent.sizeHint.width() == width
+
+
 def test_a_renamed_or_removed_segment_is_seen_at_once(user):
     pair = user.loadsAPair()
     segmentation = pair.baselineSegmentation.GetSegmentation()
