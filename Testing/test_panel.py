@@ -770,6 +770,16 @@ def test_a_row_jumps_every_view_to_its_segment(reviewer):
             assert abs(distance) < 1e-3
 
 
+def test_the_titles_stay_as_they_are_when_a_row_is_chosen(reviewer):
+    """Bold ones would no longer fit their columns."""
+    table = reviewer.ui.segmentsTable
+    header = table.horizontalHeader()
+    picture = header.grab().toImage()
+    table.setCurrentCell(2, 0)
+    reviewer.application.processEvents(20)
+    assert header.grab().toImage() == picture
+
+
 def test_next_and_previous_go_round(reviewer):
     table = reviewer.ui.segmentsTable
     reviewer.clicks(reviewer.ui.nextButton)

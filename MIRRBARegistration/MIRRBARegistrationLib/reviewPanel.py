@@ -34,6 +34,7 @@ class ReviewPanel:
         self._flickerTimer.setInterval(FLICKER_MSEC)
         self._flickerTimer.connect("timeout()", self._onFlicker)
         ui.segmentsTable.verticalHeader().setVisible(False)
+        ui.segmentsTable.horizontalHeader().setHighlightSections(False)  # bold titles do not fit their columns
         ui.resultSelector.addAttribute("vtkMRMLTableNode", RESULT_ATTRIBUTE, "1")
         ui.beforeButton.connect("clicked()", lambda: self._setBefore(True))
         ui.afterButton.connect("clicked()", lambda: self._setBefore(False))
