@@ -908,6 +908,22 @@ def test_one_baseline_is_propagated_to_several_follow_ups(user):
     )
 
 
+def test_after_a_propagation_the_follow_up_is_shown_alone_with_its_segments(user):
+    """There is no warped baseline: the unwarped one would look like a registration that failed."""
+    import qt
+
+    pair = user.loadsAPair()
+    user.ui.propagateCollapsibleButton.collapsed = False
+    user.choosesFast()
+    user.ui.followUpsComboBox.setCheckState(pair.followUpVolume, qt.Qt.Checked)
+    user.clicks(user.ui.propagateButton)
+    user.waitsForTheEnd()
+    assert shownVolumes() == [("Follow-up PET", None), (None, None), ("Follow-up PET", None)]
+    assert slicer.util.getNode("Baseline segments to Follow-up PET").GetDisplayNode().GetVisibility()
+    user.clicks(user.ui.beforeButton)
+    assert shownVolumes() == [("Follow-up PET", None), ("Baseline PET", None), ("Follow-up PET", "Baseline PET")]
+
+
 def test_cancelling_a_propagation_drops_what_waits(user):
     import qt
 

@@ -102,12 +102,15 @@ class Review:
         self._derived = {}
 
     def _movingShown(self, result: Result, before: bool):
-        """The warped or the original moving volume; where only a transform was kept, the volume under it or not."""
+        """The warped or the original moving volume; where only a transform was kept, the volume under it or not.
+
+        None after a registration of which neither was kept.
+        """
         moving, transform = result.movingVolume, result.transform
-        if result.volume is not None:
+        if result.volume is not None or transform is None:
             return moving if before else result.volume
         for node in (moving, result.movingSegmentation if result.segmentation is None else None):
-            if node is not None and transform is not None and node.GetParentTransformNode() in (None, transform):
+            if node is not None and node.GetParentTransformNode() in (None, transform):
                 node.SetAndObserveTransformNodeID(None if before else transform.GetID())
         return moving
 
