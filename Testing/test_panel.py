@@ -733,6 +733,24 @@ def test_flicker_shows_one_after_the_other_and_stops_with_the_module(reviewer):
     assert composite.GetForegroundOpacity() == opacity
 
 
+def test_only_green_and_magenta_is_coloured_whatever_was_shown_before(reviewer):
+    def colours():
+        nodes = [slicer.util.getNode(name) for name in ("Follow-up PET", "Baseline PET to Follow-up PET")]
+        return [node.GetDisplayNode().GetColorNodeID().removeprefix("vtkMRMLColorTableNode") for node in nodes]
+
+    modes, jacobian = reviewer.ui.modeComboBox, reviewer.ui.jacobianCheckBox
+    assert colours() == ["Green", "Magenta"]
+    for mode in ("Checkerboard", "Flicker", "Checkerboard"):
+        modes.setCurrentIndex(modes.findText(mode))
+        assert colours() == ["InvertedGrey", "InvertedGrey"]
+    modes.setCurrentIndex(modes.findText("Green and magenta"))
+    assert colours() == ["Green", "Magenta"]
+    jacobian.checked = True
+    assert colours() == ["InvertedGrey", "InvertedGrey"]
+    jacobian.checked = False
+    assert colours() == ["Green", "Magenta"]
+
+
 def test_orientation_turns_all_three_views(reviewer):
     from MIRRBARegistrationLib import layout
 

@@ -28,17 +28,22 @@ def showOverlay(fixedVolume, foregroundVolume, composites: list | None = None, o
         composite.SetLinkedControl(True)
 
 
-def showGrey(volumeNode, composite, foregroundVolume=None, opacity: float = 0.0) -> None:
-    """Show a PET as nuclear medicine prints it, black on white, and another one over it or not."""
-    for node in (volumeNode, foregroundVolume):
+def makeGrey(*volumeNodes) -> None:
+    """As nuclear medicine prints a PET, black on white, in every view. None is left out."""
+    for node in volumeNodes:
         if node is not None:
             _display(node, _INVERTED_GREY)
+
+
+def showGrey(volumeNode, composite, foregroundVolume=None, opacity: float = 0.0) -> None:
+    """Show a PET in grey, and another one over it or not."""
+    makeGrey(volumeNode, foregroundVolume)
     _setLayers(composite, volumeNode, foregroundVolume, opacity, slicer.vtkMRMLSliceCompositeNode.Alpha)
 
 
 def showMap(volumeNode, mapNode, composite, opacity: float) -> None:
     """Show a PET in grey, and over it a map that keeps its own colours."""
-    _display(volumeNode, _INVERTED_GREY)
+    makeGrey(volumeNode)
     _setLayers(composite, volumeNode, mapNode, opacity, slicer.vtkMRMLSliceCompositeNode.Alpha)
 
 

@@ -49,6 +49,7 @@ class Review:
         if composite is None:
             return
         if view.jacobian and result.transform is not None:
+            overlay.makeGrey(fixed, other)
             overlay.showMap(fixed, self._jacobian(result), composite, JACOBIAN_OPACITY)
         elif other is None:
             overlay.showGrey(fixed, composite)
@@ -57,6 +58,7 @@ class Review:
         elif view.mode is OverlayMode.FLICKER:
             overlay.showGrey(fixed, composite, other, 1.0 if flickerOn else 0.0)
         else:
+            overlay.makeGrey(fixed, other)
             overlay.showGrey(self._checkerboard(fixed, other), composite)
 
     def showPreview(self, fixedVolume, previewVolume, orientation: Orientation) -> None:
