@@ -614,6 +614,35 @@ def test_left_out_segments_and_checked_follow_ups_survive_loading(user, tmp_path
 # Review
 
 
+def looks(volumeNode) -> tuple:
+    display = volumeNode.GetDisplayNode()
+    window = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    return (display.GetColorNodeID(), display.GetAutoWindowLevel(), *window)
+
+
+def test_a_scene_that_was_saved_in_review_gives_the_user_s_colours_back(user, tmp_path):
+    pair = user.loadsAPair()
+    display = pair.followUpVolume.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(1, 7)
+    user.registers()
+    user.clicks(user.ui.beforeButton)
+    user.widget.exit()
+    before = [looks(pair.followUpVolume), looks(pair.baselineVolume)]
+    assert before[0][2:] == (1, 7)
+    user.widget.enter()
+    assert looks(pair.followUpVolume)[0] == "vtkMRMLColorTableNodeGreen"
+    user.application.headless.writeBundle(tmp_path / "scene.mrb")
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(50)
+    user.application.headless.readBundle(tmp_path / "scene.mrb")
+    user.application.processEvents(50)
+    follow, baseline = slicer.util.getNode("Follow-up PET"), slicer.util.getNode("Baseline PET")
+    assert looks(follow)[0] == "vtkMRMLColorTableNodeGreen"
+    user.widget.exit()
+    assert [looks(follow), looks(baseline)] == before
+
+
 @pytest.fixture
 def reviewer(user):
     user.loadsAPair()

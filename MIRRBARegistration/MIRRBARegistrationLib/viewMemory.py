@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import slicer
 
 from . import layout
 
+_WINDOW, _COLOURS = "MIRRBA.Window", "MIRRBA.Colours"
+"""Of a display node, as the user had it: an attribute and a reference, so that a scene saved meanwhile has them."""
+
 
 class ViewMemory:
     def __init__(self) -> None:
-        self._displays: dict[str, tuple] = {}
         self._arrangement: int | None = None
         self._arrangementAtClose: int | None = None
 
@@ -17,13 +21,10 @@ class ViewMemory:
         """Colours and windows as they are now, unless they are remembered already."""
         for node in volumeNodes:
             display = node.GetDisplayNode() if node is not None else None
-            if display is not None and display.GetID() not in self._displays:
-                self._displays[display.GetID()] = (
-                    display.GetColorNodeID(),
-                    display.GetAutoWindowLevel(),
-                    display.GetWindowLevelMin(),
-                    display.GetWindowLevelMax(),
-                )
+            if display is not None and display.GetAttribute(_WINDOW) is None:
+                window = (display.GetAutoWindowLevel(), display.GetWindowLevelMin(), display.GetWindowLevelMax())
+                display.SetAttribute(_WINDOW, json.dumps(window))
+                display.SetNodeReferenceID(_COLOURS, display.GetColorNodeID())
 
     def rememberLayout(self) -> None:
         """The application's layout, unless it is the review layout already."""
@@ -32,15 +33,17 @@ class ViewMemory:
             self._arrangement = self._arrangementAtClose = arrangement
 
     def giveBackDisplays(self) -> None:
-        for displayID, (colorNodeID, isAuto, lower, upper) in self._displays.items():
-            display = slicer.mrmlScene.GetNodeByID(displayID)
-            if display is None:
+        for display in slicer.util.getNodesByClass("vtkMRMLScalarVolumeDisplayNode"):
+            window = display.GetAttribute(_WINDOW)
+            if window is None:
                 continue
+            isAuto, lower, upper = json.loads(window)
             with slicer.util.NodeModify(display):
-                display.SetAndObserveColorNodeID(colorNodeID)
+                display.SetAndObserveColorNodeID(display.GetNodeReferenceID(_COLOURS))
                 display.SetAutoWindowLevel(isAuto)
                 display.SetWindowLevelMinMax(lower, upper)
-        self._displays = {}
+                display.RemoveAttribute(_WINDOW)
+                display.SetNodeReferenceID(_COLOURS, None)
 
     def giveBackLayout(self) -> None:
         """Only if the review layout is still the one that is shown."""
@@ -53,8 +56,7 @@ class ViewMemory:
         self._arrangement = None
 
     def closeScene(self) -> None:
-        """The next scene is shown in the user's own layout; its nodes may get the identifiers of those remembered."""
+        """The next scene is shown in the user's own layout."""
         self._arrangement = self._arrangementAtClose
         self.giveBackLayout()
         self._arrangementAtClose = None
-        self._displays = {}
