@@ -171,6 +171,17 @@ def test_a_removed_node_is_not_replaced_by_its_neighbour_in_the_list(user):
     assert user.ui.applyButton.text == "Select a baseline PET (moving)"
 
 
+def test_a_removed_follow_up_is_no_longer_checked(user):
+    import qt
+
+    pair = user.loadsAPair()
+    for volume in (pair.followUpVolume, pair.baselineVolume):
+        user.ui.followUpsComboBox.setCheckState(volume, qt.Qt.Checked)
+    slicer.mrmlScene.RemoveNode(pair.followUpVolume)
+    user.application.processEvents(50)
+    assert list(user.parameters.followUps) == [pair.baselineVolume]
+
+
 def test_every_node_that_can_be_chosen_is_forgotten_when_it_is_removed():
     text = (MODULE_FILE.parent / "MIRRBARegistrationLib" / "parameters.py").read_text(encoding="utf-8")
     chosen = re.findall(r"^    (\w+): slicer\.vtkMRML", text, re.MULTILINE)

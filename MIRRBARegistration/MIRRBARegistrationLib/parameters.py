@@ -116,3 +116,6 @@ def forgetNode(parameters, node) -> None:
         for name in _NODES:
             if getattr(parameters, name) is node:
                 setattr(parameters, name, None)
+        kept = [followUp for followUp in parameters.followUps if followUp is not node]
+        if len(kept) < len(parameters.followUps):
+            parameters.followUps = kept
