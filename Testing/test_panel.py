@@ -323,6 +323,19 @@ def test_the_loss_plot_shows_the_whole_of_every_run(user):
             assert (lower, upper) == (values.min(), values.max())
 
 
+def test_the_loss_plot_s_axes_have_a_length_also_while_there_is_one_point(user):
+    """Slicer's view cannot invert the scale of an axis from 1 to 1."""
+    from MIRRBARegistrationLib.lossPlot import LossPlot
+
+    plot = LossPlot()
+    for losses in ((1.0, 1.0, 1.0), (2.0, 1.5)):
+        plot.clear()
+        for iteration, loss in enumerate(losses, 1):
+            plot.add({"stage": "level 1", "iteration": iteration, "loss": loss})
+            for lower, upper in (plot._chart.GetXAxisRange(), plot._chart.GetYAxisRange()):
+                assert lower < upper
+
+
 def test_the_progress_of_a_run_begins_at_nothing(user):
     user.loadsAPair()
     user.choosesFast(LONG)

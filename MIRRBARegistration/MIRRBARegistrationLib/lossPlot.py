@@ -65,7 +65,8 @@ class LossPlot:
         with slicer.util.NodeModify(self._chart):
             for name, setRange in ((_ITERATION, self._chart.SetXAxisRange), (_LOSS, self._chart.SetYAxisRange)):
                 values = slicer.util.arrayFromTableColumn(self._table, name)
-                setRange(values.min(), values.max())
+                if values.min() < values.max():
+                    setRange(values.min(), values.max())
 
     def _make(self) -> None:
         scene = slicer.mrmlScene
