@@ -123,27 +123,26 @@ def test_the_working_grid_divides_holds_both_bodies_and_shows_them_where_they_ar
         assert np.linalg.norm(hot_spot(pair.grid, values) - expected) < 0.1 * spacing
 
 
-def test_the_weight_is_zero_where_one_of_the_two_was_not_scanned():
+def scanned_by_half() -> tuple[images.WorkingPair, images.Prepared, float, np.ndarray]:
+    """The pair, the half, the height of its last slice and of every slice of the grid, mm."""
     fixed = images.Prepared.of(a_body(), "a")
     half = a_body()[:, :, :30]
     moving = images.Prepared.of(half, "b")
     box = images.body_box(fixed, moving, IDENTITY)
     pair = images.working_pair(fixed, moving, IDENTITY, images.working_grid(box, 6.0, 8))
-    top = half.TransformIndexToPhysicalPoint((0, 0, 29))[2]
     heights = np.array([pair.grid.point((0, 0, k))[2] for k in range(pair.grid.size[2])])
+    return pair, moving, half.TransformIndexToPhysicalPoint((0, 0, 29))[2], heights
+
+
+def test_the_weight_is_zero_where_one_of_the_two_was_not_scanned():
+    pair, _, top, heights = scanned_by_half()
     assert not pair.weight[heights > top].any()
     assert pair.weight[(heights > 30) & (heights < top - 20)].any()
 
 
 def test_where_a_volume_was_not_scanned_it_goes_on_as_its_last_slice():
     """Air would make an edge of the end of a field of view, which is no anatomy."""
-    fixed = images.Prepared.of(a_body(), "a")
-    half = a_body()[:, :, :30]
-    moving = images.Prepared.of(half, "b")
-    box = images.body_box(fixed, moving, IDENTITY)
-    pair = images.working_pair(fixed, moving, IDENTITY, images.working_grid(box, 6.0, 8))
-    top = half.TransformIndexToPhysicalPoint((0, 0, 29))[2]
-    heights = np.array([pair.grid.point((0, 0, k))[2] for k in range(pair.grid.size[2])])
+    pair, moving, top, heights = scanned_by_half()
     beyond = pair.moving[heights > top + 3]
     assert beyond.max() > 0.2
     plane = sitk.GetArrayFromImage(moving.image)[-1]

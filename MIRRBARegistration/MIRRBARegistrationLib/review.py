@@ -49,7 +49,7 @@ class Review:
         if composite is None:
             return
         if view.jacobian and result.transform is not None:
-            overlay.makeGrey(fixed, other)
+            overlay.makeGrey(other)
             overlay.showMap(fixed, self._jacobian(result), composite, JACOBIAN_OPACITY)
         elif other is None:
             overlay.showGrey(fixed, composite)
