@@ -114,6 +114,17 @@ def test_a_terminated_run_leaves_no_result_and_says_how_to_go_on(pair_folder, tm
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_a_run_cancelled_before_its_first_level_promises_nothing_of_another_runs(pair_folder, interrupted):
+    before = sorted(path.name for path in (interrupted / UNFINISHED).iterdir())
+    process = start(pair_folder, interrupted, "--seed", "7")
+    assert json.loads(process.stdout.readline())["stage"] == "preparing"
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 3
+    assert "cancelled" in error and "--resume" not in error
+    assert sorted(path.name for path in (interrupted / UNFINISHED).iterdir()) == before
+
+
 def test_other_volumes_or_settings_never_go_on_from_it(pair_folder, interrupted, tmp_path):
     before = {path.name: path.read_bytes() for path in (interrupted / UNFINISHED).iterdir()}
     other = tmp_path / "other"

@@ -245,7 +245,7 @@ def _register(options: argparse.Namespace) -> None:
     try:
         _run_one(job, options.output, options)
     except (Cancelled, KeyboardInterrupt):
-        if (options.output / jobs.UNFINISHED).exists():
+        if jobs.can_be_resumed(job, options.output):
             raise Cancelled(
                 "The run was cancelled; the same command with --resume goes on after the last level that is finished."
             ) from None

@@ -39,7 +39,7 @@ class FinishedStages:
         self.resumed: list[str] = []
         """The stages that were read from the folder."""
         if folder is not None and resume and folder.exists():
-            if _read_key(folder) != key:
+            if read_key(folder) != key:
                 raise InputError(
                     f"{folder.parent}: was interrupted with other volumes or settings, so it cannot be resumed; give "
                     "the same ones again, or leave out --resume to start anew."
@@ -113,7 +113,7 @@ def _read(path: Path) -> Tensors | None:
     return found
 
 
-def _read_key(folder: Path) -> str | None:
+def read_key(folder: Path) -> str | None:
     try:
         return (folder / KEY_FILE).read_text(encoding="ascii")
     except (OSError, ValueError):

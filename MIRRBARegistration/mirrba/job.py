@@ -177,10 +177,24 @@ def _finished_stages(job: Job, output: Path) -> FinishedStages:
 
     if not job.keeps_stages:
         return FinishedStages()
+    return FinishedStages(output / UNFINISHED, _stages_key(job), job.resume)
+
+
+def _stages_key(job: Job) -> str:
+    """What stands for the volumes and settings of which finished stages are the result."""
     sums = _inputs_sha256(job, ("fixed", "moving"))
     settings = {**asdict(job.config), "init": sums.get("initial_transform", job.config.init)}
-    key = hashlib.sha256(json.dumps([__version__, sums, settings], sort_keys=True).encode()).hexdigest()
-    return FinishedStages(output / UNFINISHED, key, job.resume)
+    return hashlib.sha256(json.dumps([__version__, sums, settings], sort_keys=True).encode()).hexdigest()
+
+
+def can_be_resumed(job: Job, output: Path) -> bool:
+    """Whether `output` holds finished stages of this job; it may hold those of another."""
+    folder = output / UNFINISHED
+    if not folder.exists():
+        return False
+    from .finished import read_key
+
+    return read_key(folder) == _stages_key(job)
 
 
 def _sweep(output: Path) -> None:
