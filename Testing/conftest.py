@@ -31,7 +31,12 @@ if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not inst
         "test_guess.py",
         "test_derived_volumes.py",
         "test_results.py",
-        "test_panel.py",
+        "test_panel_inputs.py",
+        "test_panel_run.py",
+        "test_panel_safety.py",
+        "test_panel_review.py",
+        "test_panel_propagation.py",
+        "test_panel_settings.py",
         "test_bad_nodes.py",
     ]
 
@@ -90,3 +95,20 @@ def slicerApplication():
     with standin.SlicerApplication() as application:
         yield application
         application.raiseErrors()
+
+
+@pytest.fixture
+def user(slicerApplication, pair_folder, monkeypatch):
+    """Somebody in front of the panel, with an empty scene."""
+    from panel_user import AnsweredQuery, User
+
+    monkeypatch.setattr("MIRRBARegistrationLib.deviceQuery.DeviceQuery", AnsweredQuery)
+    return User(slicerApplication, pair_folder)
+
+
+@pytest.fixture
+def reviewer(user):
+    """Somebody who has registered the sample pair."""
+    user.loadsAPair()
+    user.registers()
+    return user

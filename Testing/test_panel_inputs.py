@@ -1,0 +1,150 @@
+"""What the panel says of the scene and of what is chosen, before anything runs."""
+
+import re
+
+import pytest
+import slicer
+from panel_user import MODULE_FILE
+
+
+def test_an_empty_scene_says_what_is_missing_and_offers_a_sample(user):
+    assert not user.ui.applyButton.enabled
+    assert user.ui.applyButton.text == "Select a follow-up PET (fixed)"
+    assert user.ui.sampleDataButton.visible
+    assert not user.ui.reviewCollapsibleButton.checked
+
+
+def test_the_sample_pair_is_there_after_one_click_and_guessed(user):
+    user.clicks(user.ui.sampleDataButton)
+    user.application.processEvents(50)
+    assert user.ui.fixedVolumeSelector.currentNode().GetName() == "Follow-up PET"
+    assert user.ui.movingVolumeSelector.currentNode().GetName() == "Baseline PET"
+    assert user.ui.movingSegmentationSelector.currentNode().GetName() == "Baseline segments"
+    assert user.ui.applyButton.enabled
+    assert user.ui.applyButton.text == "Register Baseline PET onto Follow-up PET"
+    assert not user.ui.sampleDataButton.visible
+
+
+def test_while_the_sample_pair_is_made_its_button_says_so(user, monkeypatch):
+    seen, button = [], user.ui.sampleDataButton
+    text = button.text
+    monkeypatch.setattr(user.panel.input, "_makeSamplePair", lambda: seen.append((button.text, button.enabled)))
+    user.clicks(button)
+    assert seen == [("Making the pair…", False)]
+    assert (button.text, button.enabled) == (text, True)
+
+
+def test_a_removed_node_is_not_replaced_by_its_neighbour_in_the_list(user):
+    pair = user.loadsAPair()
+    others = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", name) for name in ("T1", "T2")]
+    user.ui.transformSelector.setCurrentNode(others[0])
+    for selector, node in (
+        (user.ui.movingSegmentationSelector, pair.baselineSegmentation),
+        (user.ui.transformSelector, others[0]),
+        (user.ui.movingVolumeSelector, pair.baselineVolume),
+    ):
+        assert selector.currentNode() is node
+        slicer.mrmlScene.RemoveNode(node)
+        user.application.processEvents(50)
+        assert selector.currentNode() is None
+    assert user.parameters.movingSegmentation is None
+    assert user.parameters.outputTransform is None
+    assert user.parameters.fixedVolume is pair.followUpVolume
+    assert user.ui.applyButton.text == "Select a baseline PET (moving)"
+
+
+def test_a_removed_follow_up_is_no_longer_checked(user):
+    import qt
+
+    pair = user.loadsAPair()
+    for volume in (pair.followUpVolume, pair.baselineVolume):
+        user.ui.followUpsComboBox.setCheckState(volume, qt.Qt.Checked)
+    slicer.mrmlScene.RemoveNode(pair.followUpVolume)
+    user.application.processEvents(50)
+    assert list(user.parameters.followUps) == [pair.baselineVolume]
+
+
+def test_every_node_that_can_be_chosen_is_forgotten_when_it_is_removed():
+    text = (MODULE_FILE.parent / "MIRRBARegistrationLib" / "parameters.py").read_text(encoding="utf-8")
+    chosen = re.findall(r"^    (\w+): slicer\.vtkMRML", text, re.MULTILINE)
+    assert len(chosen) > 5
+    assert re.findall(r'^    "(\w+)",$', text[text.index("_NODES = (") :], re.MULTILINE) == chosen
+
+
+def test_no_letter_of_the_panel_is_one_of_slicer_s_menus():
+    """Alt and a letter: File, Edit, View and Help are the main window's."""
+    text = (MODULE_FILE.parent / "Resources" / "UI" / "MIRRBARegistration.ui").read_text(encoding="utf-8")
+    letters = [letter.lower() for letter in re.findall(r"&amp;(\w)", text)]
+    assert len(letters) > 10
+    assert not set(letters) & set("fevh")
+    assert len(letters) == len(set(letters))
+
+
+def test_swap_exchanges_volumes_and_segmentations(user):
+    pair = user.loadsAPair()
+    user.clicks(user.ui.swapButton)
+    assert user.ui.fixedVolumeSelector.currentNode() is pair.baselineVolume
+    assert user.ui.movingVolumeSelector.currentNode() is pair.followUpVolume
+    assert user.ui.movingSegmentationSelector.currentNode() is pair.followUpSegmentation
+    assert user.ui.fixedSegmentationSelector.currentNode() is pair.baselineSegmentation
+
+
+def test_segments_can_be_left_out_by_a_click(user):
+    pair = user.loadsAPair()
+    items = [user.ui.segmentsList.item(row) for row in range(user.ui.segmentsList.count)]
+    assert len(items) == pair.baselineSegmentation.GetSegmentation().GetNumberOfSegments()
+    import qt
+
+    for item in items:
+        if item.text() != "brain":
+            item.setCheckState(qt.Qt.Unchecked)
+    user.registers()
+    (segmentation,) = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if " to " in n.GetName()]
+    kept = segmentation.GetSegmentation()
+    assert [kept.GetNthSegment(k).GetName() for k in range(kept.GetNumberOfSegments())] == ["brain"]
+
+
+def test_the_panel_does_not_grow_wider_with_what_it_lists(user):
+    """Slicer's panel is as wide as its module wants."""
+    width = user.widget.parent.sizeHint.width()
+    user.loadsAPair()
+    assert user.ui.segmentsList.visible
+    assert user.widget.parent.sizeHint.width() == width
+    user.ui.reviewCollapsibleButton.collapsed = False
+    user.application.processEvents(20)
+    assert user.widget.parent.sizeHint.width() == width
+
+
+def test_a_renamed_or_removed_segment_is_seen_at_once(user):
+    pair = user.loadsAPair()
+    segmentation = pair.baselineSegmentation.GetSegmentation()
+    segmentation.GetSegment(segmentation.GetNthSegmentID(0)).SetName("renamed")
+    assert user.ui.segmentsList.item(0).text() == "renamed"
+    segmentation.RemoveSegment(segmentation.GetNthSegmentID(0))
+    assert user.ui.segmentsList.item(0).text() != "renamed"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda ui: setattr(ui.iterationsLineEdit, "text", "many"), "Setting 'iterations' cannot be 'many'"),
+        (lambda ui: setattr(ui.spacingLineEdit, "text", "-3"), "Setting 'spacing'"),
+        (lambda ui: setattr(ui.levelsLineEdit, "text", "9"), "Setting 'depth'"),
+        (lambda ui: ui.fixedVolumeSelector.setCurrentNode(None), "Select a follow-up PET (fixed)"),
+        (lambda ui: ui.movingVolumeSelector.setCurrentNode(None), "Select a baseline PET (moving)"),
+        (lambda ui: ui.movingVolumeSelector.setCurrentNode(ui.fixedVolumeSelector.currentNode()), "same volume"),
+    ],
+)
+def test_the_button_says_what_is_wrong_before_it_is_pressed(user, change, sentence):
+    user.loadsAPair()
+    change(user.ui)
+    assert sentence in user.reads
+    assert not user.ui.applyButton.enabled
+
+
+def test_without_any_output_there_is_nothing_to_do(user):
+    user.loadsAPair()
+    for checkBox in (user.ui.transformCheckBox, user.ui.volumeCheckBox, user.ui.segmentationCheckBox):
+        checkBox.checked = False
+    assert not user.ui.applyButton.enabled
+    assert "Nothing would come out" in user.reads

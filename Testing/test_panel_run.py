@@ -1,0 +1,184 @@
+"""Runs started in the panel: progress, previews, the loss plot, results, stop and cancel."""
+
+import itertools
+import os
+import time
+from pathlib import Path
+
+import slicer
+from panel_user import LONG, VISIBLE, childOf, isAlive, nodeNames
+
+
+def test_a_registration_brings_transform_volume_segments_and_table(user):
+    pair = user.loadsAPair()
+    before = nodeNames(*VISIBLE)
+    user.registers()
+    assert nodeNames(*VISIBLE) - before == {
+        "Baseline PET to Follow-up PET transform",
+        "Baseline PET to Follow-up PET",
+        "Baseline segments to Follow-up PET",
+        "Baseline PET to Follow-up PET result",
+    }
+    assert user.ui.statusLabel.text.startswith("Done in")
+    assert user.ui.applyButton.enabled
+    assert not user.ui.progressBar.visible
+    count = pair.baselineSegmentation.GetSegmentation().GetNumberOfSegments()
+    assert user.ui.segmentsTable.rowCount >= count
+
+
+def test_while_it_runs_progress_time_left_and_a_preview_are_shown(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.lossPlotCheckBox.checked = True
+    user.clicks(user.ui.applyButton)
+    assert user.ui.applyButton.text == "Cancel"
+    user.waitsForIterations()
+    assert user.ui.progressBar.visible
+    assert f"of {LONG}" in user.ui.statusLabel.text
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 30)
+    from MIRRBARegistrationLib import layout
+
+    composite = layout.compositeNode(layout.OVERLAY)
+    assert composite.GetForegroundVolumeID() == user.panel.run._preview.GetID()
+    user.application.waitUntil(lambda: layout.plotViewNode().GetPlotChartNodeID() is not None, 10)
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+
+
+def test_the_loss_plot_shows_the_whole_of_every_run(user):
+    from MIRRBARegistrationLib import layout
+
+    user.loadsAPair()
+    user.ui.lossPlotCheckBox.checked = True
+    for iterations in ("60", "30"):
+        user.registers(iterations)
+        (plotView,) = user.application.layoutManager.plotViews.values()
+        table = layout.plotViewNode().GetPlotChartNode().GetNthPlotSeriesNode(0).GetTableNode()
+        (left, right), (bottom, top) = plotView.ranges()
+        for name, lower, upper in (("Iteration", left, right), ("Loss", bottom, top)):
+            values = slicer.util.arrayFromTableColumn(table, name)
+            assert len(values) > 2
+            assert (lower, upper) == (values.min(), values.max())
+
+
+def test_the_loss_plot_s_axes_have_a_length_also_while_there_is_one_point(user):
+    """Slicer's view cannot invert the scale of an axis from 1 to 1."""
+    from MIRRBARegistrationLib.lossPlot import LossPlot
+
+    plot = LossPlot()
+    for losses in ((1.0, 1.0, 1.0), (2.0, 1.5)):
+        plot.clear()
+        for iteration, loss in enumerate(losses, 1):
+            plot.add({"stage": "level 1", "iteration": iteration, "loss": loss})
+            for lower, upper in (plot._chart.GetXAxisRange(), plot._chart.GetYAxisRange()):
+                assert lower < upper
+
+
+def test_the_progress_of_a_run_begins_at_nothing(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.progressBar.value = user.ui.progressBar.maximum
+    user.clicks(user.ui.applyButton)
+    assert user.ui.progressBar.value == 0
+
+
+def test_stop_and_keep_makes_a_result_of_the_present_state(user):
+    user.loadsAPair()
+    user.startsALongRun()
+    user.clicks(user.ui.keepButton)
+    assert user.ui.statusLabel.text == "Keeping the present state…"
+    assert not user.ui.keepButton.enabled
+    user.waitsForTheEnd()
+    assert user.ui.statusLabel.text.startswith("Done in")
+    assert user.parameters.result is not None
+
+
+def test_cancel_stops_the_child_and_leaves_the_scene_as_it_was(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.previewCheckBox.checked = False
+    before = nodeNames(*VISIBLE)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    child = childOf(user)
+    user.clicks(user.ui.applyButton)
+    assert user.ui.applyButton.text == "Cancelling…"
+    user.waitsForTheEnd()
+    assert user.ui.statusLabel.text == "Cancelled; nothing was changed."
+    assert nodeNames(*VISIBLE) == before
+    assert not isAlive(child)
+    assert user.ui.applyButton.text.startswith("Register")
+
+
+def test_a_cancelled_preview_leaves_nothing_behind(user):
+    user.loadsAPair()
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before
+
+
+def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):
+    user.loadsAPair()
+    os.kill(user.startsALongRun(), 9)
+    user.waitsForTheEnd()
+    assert "The engine was killed" in user.ui.statusLabel.text
+    assert len(user.ui.statusLabel.text.splitlines()) == 1
+    assert not user.ui.logGroupBox.collapsed
+    assert user.ui.logTextEdit.plainText.count("level 1") == 1
+    assert user.ui.applyButton.enabled
+    assert user.application.dialogs.messages == []
+
+
+def test_the_log_can_be_copied(user):
+    user.loadsAPair()
+    user.registers()
+    assert "level 1" in user.ui.logTextEdit.plainText
+    user.ui.logGroupBox.collapsed = False
+    user.clicks(user.ui.copyLogButton)
+    assert slicer.app.clipboard().text() == user.ui.logTextEdit.plainText
+    assert "Baseline PET" not in user.ui.logTextEdit.plainText
+
+
+def test_two_runs_in_one_scene_give_two_results(user):
+    user.loadsAPair()
+    user.registers()
+    first = user.parameters.result
+    user.registers()
+    assert user.parameters.result is not first
+    user.ui.resultSelector.setCurrentNode(first)
+    assert user.parameters.result is first
+    assert user.ui.segmentsTable.rowCount == first.GetNumberOfRows()
+
+
+def clock() -> float:
+    """Seconds that this thread could have worked: without those in which it waited for a free core, on Linux."""
+    waited = Path("/proc/thread-self/schedstat")
+    return time.perf_counter() - (int(waited.read_text().split()[1]) / 1e9 if waited.exists() else 0.0)
+
+
+def test_the_panel_never_blocks_for_long_while_a_registration_runs(user):
+    """A timer of 1 ms that is late tells how long the main thread was busy with anything else."""
+    import qt
+
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.ui.spacingLineEdit.text = "6"
+    user.ui.lossPlotCheckBox.checked = True
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    times = []
+    timer = qt.QTimer()
+    timer.setInterval(1)
+    timer.connect("timeout()", lambda: times.append(clock()))
+    timer.start()
+    user.application.processEvents(10_000)  # two previews, and all the progress between
+    timer.stop()
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    print(f"longest {1000 * max(gaps):.0f} ms of {len(gaps)}")
+    assert max(gaps) < 0.1
