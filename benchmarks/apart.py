@@ -23,6 +23,7 @@ from mirrba.presets import resolve
 from mirrba.registration import register
 
 PAIRS, SPACING, SEED = 5, 8.0, 950
+ASKED = {"pairs": PAIRS, "spacing": SPACING, "seed": SEED}
 SHIFTS = ((0.0, 0.0, 0.0), (10.0, 10.0, 40.0), (30.0, 20.0, 80.0), (60.0, 40.0, 250.0))  # mm, LPS
 SHOWN = ("dice_organs", "dice_lesions", "tre_mm", "tre_body_mm", "sd_jacobian")
 
@@ -38,14 +39,19 @@ def scores_of(pair: Pair, shift: tuple[float, ...], init: str) -> dict[str, Any]
     return {name: scores[name] for name in SHOWN}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def made_pairs(description: str | None) -> tuple[Pair, ...]:
+    """Those in the folder that the command line names; made there where there are none yet."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the pairs are made here")
     options = parser.parse_args()
     if not (options.output / "pairs.tsv").is_file():
         write_pairs(options.output, PAIRS, SPACING, SEED)
+    return read_cohort(options.output).pairs
+
+
+def main() -> None:
     rows = []
-    for pair in read_cohort(options.output).pairs:
+    for pair in made_pairs(__doc__):
         for shift in SHIFTS:
             for init in ("affine", "none"):
                 place = {"pair": pair.name, "shift_mm": round(math.hypot(*shift)), "init": init}
@@ -57,8 +63,7 @@ def main() -> None:
             own = [row for row in rows if (row["shift_mm"], row["init"]) == (distance, init)]
             mean = {name: round(statistics.mean(row[name] for row in own), 4) for name in SHOWN}
             means.append({"shift_mm": distance, "init": init, **mean})
-    asked = {"pairs": PAIRS, "spacing": SPACING, "seed": SEED}
-    machine.save("apart", {"machine": machine.described(), **asked, "means": means, "rows": rows})
+    machine.save("apart", {"machine": machine.described(), **ASKED, "means": means, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,25 +7,22 @@ baseline was scanned too: all of it, and the last 64 mm at either end.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-from pathlib import Path
 from typing import Any
 
 import machine
 import numpy as np
 import SimpleITK as sitk
 from ablation import ending_in_air, instead
+from apart import ASKED, made_pairs
 from mirrba import images, metrics
-from mirrba.experiment.cohort import Pair, read_cohort
+from mirrba.experiment.cohort import Pair
 from mirrba.geometry import Geometry
 from mirrba.images import read_volume
-from mirrba.phantom import write_pairs
 from mirrba.presets import resolve
 from mirrba.registration import register
 from mirrba.transforms import read_transform
 
-PAIRS, SPACING, SEED = 5, 8.0, 950
 CUTS = {"nothing": (0.0, 0.0), "150 mm of the legs": (150.0, 0.0), "100 mm of the head": (0.0, 100.0)}
 BEYOND = {"nearest voxel": {}, "air": {(images, "_resampled"): ending_in_air}}
 END = 64.0  # mm
@@ -62,13 +59,8 @@ def errors_of(pair: Pair, ends: tuple[float, float], beyond: str) -> dict[str, f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the pairs are made here")
-    options = parser.parse_args()
-    if not (options.output / "pairs.tsv").is_file():
-        write_pairs(options.output, PAIRS, SPACING, SEED)
     rows: list[dict[str, Any]] = []
-    for pair in read_cohort(options.output).pairs:
+    for pair in made_pairs(__doc__):
         for name, ends in CUTS.items():
             for beyond in BEYOND:
                 rows.append({"pair": pair.name, "cut": name, "beyond": beyond, **errors_of(pair, ends, beyond)})
@@ -78,8 +70,7 @@ def main() -> None:
         for beyond in BEYOND:
             own = [row for row in rows if (row["cut"], row["beyond"]) == (name, beyond)]
             means.append({"cut": name, "beyond": beyond, **{s: statistics.mean(row[s] for row in own) for s in SHOWN}})
-    asked = {"pairs": PAIRS, "spacing": SPACING, "seed": SEED}
-    machine.save("ends", {"machine": machine.described(), **asked, "means": means, "rows": rows})
+    machine.save("ends", {"machine": machine.described(), **ASKED, "means": means, "rows": rows})
 
 
 if __name__ == "__main__":
