@@ -95,6 +95,11 @@ def test_folders_of_follow_ups_keep_what_tells_them_apart():
     assert folders == ["2024.06.15", "2024.01.15", "a", "a-2", "c", "d", "1.2.840"]
 
 
+def test_a_numbered_folder_is_no_other_follow_up_s():
+    names = ["x/visit-3.nii.gz", "x/visit.nii.gz", "y/visit.nii.gz", "z/visit.nii.gz", "x/visit-2.nii.gz"]
+    assert cli._folders([Path(name) for name in names]) == ["visit-3", "visit", "visit-4", "visit-5", "visit-2"]
+
+
 def test_propagate_brings_one_segmentation_onto_several_follow_ups(pair_folder, tmp_path):
     fixed, moving = files(pair_folder)
     second = tmp_path / "visit3.nii.gz"
@@ -106,6 +111,38 @@ def test_propagate_brings_one_segmentation_onto_several_follow_ups(pair_folder, 
     for folder in out.iterdir():
         assert (folder / "warped_segmentation.seg.nrrd").exists()
         assert (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize("role", ["a follow-up", "the baseline", "the segmentation"])
+def test_no_follow_up_s_results_replace_what_a_later_one_reads(pair_folder, tmp_path, role):
+    fixed, moving = files(pair_folder)
+    segmentation = segmentations(pair_folder)[1]
+    inside = tmp_path / "out" / "fixed"
+    inside.mkdir(parents=True)
+    kept = inside / ("warped_segmentation.seg.nrrd" if role == "the segmentation" else "warped.nii.gz")
+    kept.write_bytes(
+        {"a follow-up": fixed, "the baseline": moving, "the segmentation": segmentation}[role].read_bytes()
+    )
+    before = kept.read_bytes()
+    follow_ups = [fixed, kept if role == "a follow-up" else moving]
+    done = mirrba(
+        "propagate", kept if role == "the baseline" else moving, *follow_ups,
+        "--moving-seg", kept if role == "the segmentation" else segmentation, "-o", tmp_path / "out", *QUICK,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{kept}: would be overwritten" in done.stderr
+    assert kept.read_bytes() == before
+    assert list((tmp_path / "out").rglob("*")) == [inside, kept]
+
+
+@pytest.mark.parametrize(("link", "file"), [("pet.nii.gz", "warped.nii.gz"), ("warped.nii.gz", "pet.nii.gz")])
+def test_neither_a_link_nor_what_it_leads_to_is_overwritten(pair_folder, tmp_path, link, file):
+    fixed, moving = files(pair_folder)
+    (tmp_path / file).write_bytes(moving.read_bytes())
+    (tmp_path / link).symlink_to(file)
+    done = mirrba("register", fixed, tmp_path / link, "-o", tmp_path, *QUICK)
+    assert done.returncode == 2
+    assert f"{link}: would be overwritten" in done.stderr
 
 
 def test_one_follow_up_that_fails_does_not_stop_the_others(pair_folder, tmp_path):

@@ -254,31 +254,35 @@ def _register(options: argparse.Namespace) -> None:
 
 def _propagate(options: argparse.Namespace) -> int:
     """One follow-up after the other; one that fails does not stop the others."""
+    runs = [
+        (_job(options, fixed), options.output / name)
+        for fixed, name in zip(options.fixed, _folders(options.fixed), strict=True)
+    ]
+    for job, _ in runs:
+        for _, folder in runs:
+            jobs.keep_inputs(job, folder)
     failed = 0
-    for fixed, folder in zip(options.fixed, _folders(options.fixed), strict=True):
+    for job, folder in runs:
         if not options.quiet and not options.json:
-            print(f"{fixed} → {options.output / folder}")
+            print(f"{job.fixed} → {folder}")
         try:
-            _run_one(_job(options, fixed), options.output / folder, options)
+            _run_one(job, folder, options)
         except Exception as error:
             known = explained(error)
             if known.kind == "cancelled":
                 raise
-            _tell_error(known, options, str(fixed))
+            _tell_error(known, options, str(job.fixed))
             failed = failed or known.exit_code
     return failed
 
 
 def _folders(files: Sequence[Path]) -> list[str]:
     """A folder name per file: its name without ending, numbered where two would meet."""
-    names: list[str] = []
-    for file in files:
-        stem = re.sub(r"(\.nii|\.seg)?\.[A-Za-z]+$|\.(nii|nrrd|mha)\.gz$", "", file.name)
-        if not stem.strip("."):  # `..` would lead out of the output folder
-            stem = "follow-up"
-        same = sum(name == stem or name.startswith(f"{stem}-") for name in names)
-        names.append(stem if stem not in names else f"{stem}-{same + 1}")
-    return names
+    from .segments import unique
+
+    stems = [re.sub(r"(\.nii|\.seg)?\.[A-Za-z]+$|\.(nii|nrrd|mha)\.gz$", "", file.name) for file in files]
+    # `..` would lead out of the output folder
+    return unique((stem if stem.strip(".") else "follow-up" for stem in stems), "{}-{}")
 
 
 def _job(options: argparse.Namespace, fixed: Path) -> jobs.Job:

@@ -128,7 +128,7 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
     made = not os.path.exists(output)  # not Path.exists, which raises for a name that is too long
     prepare_output(output)
     try:
-        _keep_inputs(job, output)
+        keep_inputs(job, output)
         with alone_in(output):
             _sweep(output)
             return _run(job, output, tell, should_stop, should_keep)
@@ -270,9 +270,12 @@ def quiet_itk() -> None:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
-def _keep_inputs(job: Job, output: Path) -> None:
+def keep_inputs(job: Job, output: Path) -> None:
+    """Raises InputError where a result in `output` would take the place of one of the job's files."""
+    results = {output.resolve() / name for name in OUTPUTS}
     for path in (job.fixed, job.moving, job.moving_segmentation, job.fixed_segmentation, Path(job.config.init)):
-        if path is not None and path.resolve().parent == output.resolve() and path.name in OUTPUTS:
+        # A link stands in a result's place as well as the file that it leads to.
+        if path is not None and results & {path.resolve(), path.parent.resolve() / path.name}:
             raise InputError(f"{path}: would be overwritten by a result of that name; choose another output folder.")
 
 

@@ -74,7 +74,7 @@ class Segmentation:
         for segment in self.segments:
             if segment.mask.dtype != np.bool_ or segment.mask.shape != self.geometry.shape:
                 raise ValueError(f"segment {segment.name!r} needs a boolean mask of shape {self.geometry.shape}")
-        names = _unique(segment.name for segment in self.segments)
+        names = unique(segment.name for segment in self.segments)
         named = tuple(replace(segment, name=name) for segment, name in zip(self.segments, names, strict=True))
         object.__setattr__(self, "segments", named)
 
@@ -136,7 +136,7 @@ class Segmentation:
             "Segmentation_ReferenceImageExtentOffset": "0 0 0",
         }
         extent = " ".join(f"0 {n - 1}" for n in self.geometry.size)
-        ids = _unique(segment.id or f"Segment_{n}" for n, segment in enumerate(self.segments, 1))
+        ids = unique(segment.id or f"Segment_{n}" for n, segment in enumerate(self.segments, 1))
         for n, (segment, identifier, (layer, label)) in enumerate(zip(self.segments, ids, places, strict=True)):
             tags = {**segment.tags, ROLE_TAG: segment.role}
             keys = {
@@ -266,17 +266,17 @@ def _layers(segments: Iterable[Segment]) -> tuple[list[Labels], list[tuple[int, 
     return [layer.astype(dtype) for layer in layers], places
 
 
-def _unique(names: Iterable[str]) -> list[str]:
-    """The names, the repeated ones with " (2)", " (3)", … behind."""
-    unique: list[str] = []
+def unique(names: Iterable[str], numbered: str = "{} ({})") -> list[str]:
+    """The names, the repeated ones with a number behind that makes a name that none of the others has."""
+    found: list[str] = []
     given = list(names)
     for name in given:
         candidate, n = name, 1
-        while candidate in unique or (n > 1 and candidate in given):
+        while candidate in found or (n > 1 and candidate in given):
             n += 1
-            candidate = f"{name} ({n})"
-        unique.append(candidate)
-    return unique
+            candidate = numbered.format(name, n)
+        found.append(candidate)
+    return found
 
 
 def _distinct_color(n: int) -> tuple[float, float, float]:
