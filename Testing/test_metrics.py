@@ -445,6 +445,28 @@ def test_nothing_gives_nothing_but_every_key():
     assert set(scores.values()) == {None}
 
 
+@pytest.mark.parametrize("names", [("lesion 1 1", "lesion 11"), ("L1", "l1"), ("lesion 11", "Lesion 11", "lesion 1 1")])
+def test_names_that_are_nearly_the_same_stay_apart(names):
+    rows = {name: row(8 * n, 8 * n + 3 + n) for n, name in enumerate(names)}
+    scores = metrics.evaluate(segmentation(**rows), segmentation(**rows), segmentation(**rows))
+    assert [(s["name"], s["dice"], s["fate"]) for s in scores["segments"]] == [(n, 1, "persisting") for n in names]
+    assert [s["moving_ml"] for s in scores["segments"]] == pytest.approx([4 * (3 + n) for n in range(len(names))])
+
+
+def test_names_that_differ_in_case_and_spaces_correspond_where_no_other_does():
+    fixed = segmentation(**{"Lesion 1": row(0, 4), "lesion 2": row(10, 14), "A b": row(20, 24), "AB": row(30, 34)})
+    warped = segmentation(**{"lesion1": row(0, 4), "LESION 2": row(11, 15), "lesion 2": row(12, 16), "ab": row(20, 24)})
+    scores = metrics.evaluate(fixed, warped)
+    assert [(s["name"], s["dice"], s["fate"]) for s in scores["segments"]] == [
+        ("Lesion 1", 1, "persisting"),
+        ("lesion 2", 0.5, "persisting"),  # with "lesion 2", not with "LESION 2"
+        ("A b", None, "appeared"),  # "ab" might be either
+        ("AB", None, "appeared"),
+        ("LESION 2", None, "vanished"),
+        ("ab", None, "vanished"),
+    ]
+
+
 def test_sole_lesions_correspond_whatever_their_names():
     fixed, warped = segmentation(GTV=row(0, 4)), segmentation(lesions=row(1, 5))
     scores = metrics.evaluate(fixed, warped, segmentation(lesions=row(9, 12)))

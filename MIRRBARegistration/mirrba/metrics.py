@@ -150,8 +150,9 @@ def evaluate(
     `inverse` maps moving to fixed points. `jacobian` (from `jacobian_determinant`) and `body` share one grid [z, y, x].
     `tre_mm` is passed on; `seconds` and `peak_memory_mb` are the run's to fill in.
 
-    Segments correspond by name. Where no name is shared, a sole lesion segment (and a sole organ) of each
-    correspond: "GTV" and "lesions". A segment persists if it has voxels in fixed and moving; without `moving`,
+    Segments correspond whose names are equal; of the others, those that alone on either side agree but for case and
+    spaces. Where there are neither, a sole lesion segment (and a sole organ) of each correspond: "GTV" and "lesions".
+    A segment persists if it has voxels in fixed and moving; without `moving`,
     everything that `warped` lists was in it, also what vanished by warping. `dice_organs`, `dice_lesions` and
     `detection_rate` are over persisting segments (section 4.4 removes the vanished). A segment counts once however
     many lesions it bundles: for the paper's detection rate each lesion needs a segment of its own.
@@ -231,26 +232,37 @@ def _fate(role: Role, in_fixed: bool, in_moving: bool) -> Fate | None:
 
 
 def _named_as(fixed: Segmentation, other: Segmentation | None) -> Segmentation | None:
-    """`other` with the fixed names: whatever their case and spaces; where no name is shared at all and both have one
-    segment of a role, these two correspond.
-    """
+    """`other` with the names of the fixed segments that its own correspond to; see `evaluate`."""
     if other is None:
         return None
-    plain = {_plain(segment.name): segment.name for segment in fixed.segments}
-    other = Segmentation(
-        tuple(replace(segment, name=plain.get(_plain(segment.name), segment.name)) for segment in other.segments),
-        other.geometry,
-    )
-    if not {segment.name for segment in fixed.segments}.isdisjoint(segment.name for segment in other.segments):
-        return other
-    names = {}
-    for role in ("organ", "lesion"):
-        ours = [segment.name for segment in fixed.segments if segment.role == role]
-        theirs = [segment.name for segment in other.segments if segment.role == role]
-        if len(ours) == len(theirs) == 1:
-            names[theirs[0]] = ours[0]
+    ours, theirs = ([segment.name for segment in one.segments] for one in (fixed, other))
+    shared = set(ours) & set(theirs)
+    names = _alike([name for name in theirs if name not in shared], [name for name in ours if name not in shared])
+    if not shared and not names:
+        names = _sole(other, fixed)
     segments = tuple(replace(segment, name=names.get(segment.name, segment.name)) for segment in other.segments)
     return Segmentation(segments, other.geometry)
+
+
+def _alike(theirs: Iterable[str], ours: Iterable[str]) -> dict[str, str]:
+    """Their names to ours of the same letters, where each side has one of these."""
+    found = []
+    for names in (theirs, ours):
+        by_plain: dict[str, list[str]] = {}
+        for name in names:
+            by_plain.setdefault(_plain(name), []).append(name)
+        found.append({plain: same[0] for plain, same in by_plain.items() if len(same) == 1})
+    return {name: found[1][plain] for plain, name in found[0].items() if plain in found[1]}
+
+
+def _sole(theirs: Segmentation, ours: Segmentation) -> dict[str, str]:
+    """Their names to ours of the roles that each has one segment of."""
+    names = {}
+    for role in ("organ", "lesion"):
+        pair = [[s.name for s in one.segments if s.role == role] for one in (theirs, ours)]
+        if len(pair[0]) == len(pair[1]) == 1:
+            names[pair[0][0]] = pair[1][0]
+    return names
 
 
 def _plain(name: str) -> str:
