@@ -66,6 +66,30 @@ def test_files_that_hold_no_image_are_refused(pair, refused, tmp_path, name, rol
     assert sentence in said
 
 
+def as_analyze(folder: Path) -> None:
+    """Without NIfTI's magic."""
+    content = bytearray((folder / "pet.hdr").read_bytes())
+    content[344:348] = bytes(4)
+    (folder / "pet.hdr").write_bytes(content)
+
+
+PAIRS = {"nifti": ("", None), "packed": (".gz", None), "analyze": ("", as_analyze)}
+
+
+@pytest.mark.parametrize("given", ["hdr", "img"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_header_whose_voxels_are_cut_short_is_refused(tmp_path, name, given):
+    packed, change = PAIRS[name]
+    sitk.WriteImage(body(), str(tmp_path / f"pet.hdr{packed}"))
+    if change is not None:
+        change(tmp_path)
+    path, voxels = tmp_path / f"pet.{given}{packed}", tmp_path / f"pet.img{packed}"
+    np.testing.assert_array_equal(*(sitk.GetArrayFromImage(image) for image in (read_volume(path), body())))
+    voxels.write_bytes(voxels.read_bytes()[:-1])
+    with pytest.raises(InputError, match=rf"pet\.img{packed}: is cut short"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize("role", ["fixed", "moving"])
 @pytest.mark.parametrize("name", EVERY_VOLUME)
 def test_volumes_that_are_no_pet_of_a_body_are_refused(pair, refused, tmp_path, name, role):
