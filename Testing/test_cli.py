@@ -8,10 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from mirrba import cli
+from mirrba.images import body_mask, read_volume
 from mirrba.presets import PRESETS, resolve
+from mirrba.segments import read_segmentation
+from mirrba.transforms import read_transform
 
 MODULE = Path(__file__).parents[1] / "MIRRBARegistration"
 QUICK = ["--preset", "fast", "--device", "cpu", "--set", "start=8,5"]
@@ -182,6 +186,37 @@ def test_evaluate_measures_the_uptake_where_images_are_given(pair_folder):
     brain = next(row for row in json.loads(done.stdout)["segments"] if row["name"] == "brain")
     assert brain["max_fixed"] > brain["mean_fixed"] > 0
     assert brain["max_moving"] > brain["mean_moving"] > 0
+
+
+def test_with_the_follow_up_its_grid_and_body_are_scored_however_its_segmentation_is_cropped(pair_folder, tmp_path):
+    fixed, _ = files(pair_folder)
+    whole = read_segmentation(segmentations(pair_folder)[0])
+    part = whole.geometry.cropped((5, 5, 5), [n - 10 for n in whole.geometry.size])
+    transform = sitk.Euler3DTransform((0.0, 0.0, 0.0), 0.02, 0.0, 0.01, (0.0, 5.0, 3.0))
+    sitk.WriteTransform(transform, str(tmp_path / "t.tfm"))
+    scores = []
+    for name, grid in (("whole", whole.geometry), ("part", part)):
+        path = tmp_path / f"{name}.seg.nrrd"
+        whole.onto(grid).write(path)
+        done = mirrba(
+            "evaluate", "--fixed-seg", path, "--warped-seg", path, "--fixed", fixed,
+            "--transform", pair_folder / "true_transform.h5", "--truth", tmp_path / "t.tfm",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        scores.append(json.loads(done.stdout))
+    truth = read_transform(pair_folder / "true_transform.h5")
+    image = read_volume(fixed)
+    body = sitk.GetArrayFromImage(body_mask(image)) > 0
+    field = sitk.TransformToDisplacementField(
+        truth, sitk.sitkVectorFloat64, image.GetSize(), image.GetOrigin(), image.GetSpacing(), image.GetDirection()
+    )
+    determinant = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
+    points = [image.TransformIndexToPhysicalPoint(index) for index in np.argwhere(body)[:, ::-1].tolist()]
+    errors = [np.subtract(truth.TransformPoint(point), transform.TransformPoint(point)) for point in points]
+    for score in scores:
+        assert score["sd_jacobian_body"] == pytest.approx(determinant[body].std(), rel=0.01)  # ITK halves at faces
+        assert score["tre_mm"] == pytest.approx(np.linalg.norm(errors, axis=1).mean())
+    assert scores[0]["sd_jacobian"] == scores[1]["sd_jacobian"]
 
 
 def test_presets_and_devices_are_listed_for_programs():

@@ -178,12 +178,21 @@ def _evaluate_parser(commands: Any) -> None:
     parser.add_argument("--fixed-seg", metavar="S", type=Path, required=True, help="segments drawn on the follow-up")
     parser.add_argument("--warped-seg", metavar="S", type=Path, required=True, help="the baseline's segments, warped")
     parser.add_argument("--moving-seg", metavar="S", type=Path, help="the baseline's segments, for volumes and fates")
-    parser.add_argument("--fixed", metavar="PET", type=Path, help="the follow-up, for the uptake in --warped-seg")
+    parser.add_argument(
+        "--fixed", metavar="PET", type=Path, help="the follow-up: uptake in --warped-seg, grid and body"
+    )
     parser.add_argument("--moving", metavar="PET", type=Path, help="the baseline, for the uptake in --moving-seg")
-    parser.add_argument("--transform", metavar="T", type=Path, help="transform, for its Jacobian on --fixed-seg's grid")
+    parser.add_argument(
+        "--transform", metavar="T", type=Path, help="for its Jacobian on --fixed's, else --fixed-seg's grid"
+    )
     error = parser.add_mutually_exclusive_group()
     error.add_argument("--landmarks", metavar="CSV", type=Path, help="for tre_mm: as 'mirrba phantom' writes them")
-    error.add_argument("--truth", metavar="T", type=Path, help="for tre_mm: the true transform, on --fixed-seg's grid")
+    error.add_argument(
+        "--truth",
+        metavar="T",
+        type=Path,
+        help="for tre_mm: the true transform, in --fixed's body (else --fixed-seg's grid)",
+    )
     parser.add_argument("-o", "--output", metavar="JSON", type=Path, help="write the scores there as well")
 
 
@@ -339,9 +348,11 @@ def _summary(metrics: dict[str, Any]) -> str:
 
 def _evaluate(options: argparse.Namespace) -> None:
     import numpy as np
+    import SimpleITK as sitk
 
     from . import metrics
-    from .images import read_volume
+    from .geometry import Geometry
+    from .images import body_mask, read_volume
     from .segments import read_segmentation
     from .transforms import read_transform
 
@@ -351,7 +362,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     moving = None if options.moving_seg is None else read_segmentation(options.moving_seg)
     images = [None if path is None else read_volume(path) for path in (options.fixed, options.moving)]
     transform = None if options.transform is None else read_transform(options.transform)
-    jacobian = None if transform is None else metrics.jacobian_determinant(transform, fixed.geometry)
+    grid, body = fixed.geometry, None
+    if images[0] is not None:  # Slicer crops a segmentation to its segments
+        grid, body = Geometry.from_image(images[0]), sitk.GetArrayFromImage(body_mask(images[0])) > 0
+    jacobian = None if transform is None else metrics.jacobian_determinant(transform, grid)
     error = None
     if transform is None:
         if options.landmarks or options.truth:
@@ -359,10 +373,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     elif options.landmarks is not None:
         error = metrics.landmark_error_mm(transform, metrics.read_landmarks(options.landmarks))
     elif options.truth is not None:
-        everywhere = np.ones(fixed.geometry.shape, np.bool_)
-        error = metrics.transform_error_mm(transform, read_transform(options.truth), everywhere, fixed.geometry)
+        where = np.ones(grid.shape, np.bool_) if body is None else body
+        error = metrics.transform_error_mm(transform, read_transform(options.truth), where, grid)
     scores = metrics.evaluate(
-        fixed, warped, moving, fixed_image=images[0], moving_image=images[1], jacobian=jacobian, tre_mm=error
+        fixed, warped, moving, fixed_image=images[0], moving_image=images[1], jacobian=jacobian, body=body, tre_mm=error
     )
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
