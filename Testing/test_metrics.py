@@ -548,6 +548,18 @@ def test_a_segment_that_vanished_by_warping_is_where_the_transform_brings_its_ce
     assert metrics.evaluate(None, warped, moving)["segments"][0]["centre_fixed_lps"] is None
 
 
+def test_a_lesion_that_appeared_is_measured_where_it_is_drawn():
+    fixed, before = segmentation(new=row(10, 14), old=row(0, 2)), segmentation(old=row(1, 3))
+    image = ramp(fixed.geometry)
+    scores = metrics.evaluate(fixed, before, before, fixed_image=image, moving_image=image)
+    new, old = scores["segments"]
+    assert new["fate"] == "appeared"
+    assert (new["max_fixed"], new["mean_fixed"]) == (3 * 40 + 13, pytest.approx(1.5 * 40 + 11.5))
+    assert new["centre_fixed_lps"] == pytest.approx([115, 5, 5])
+    assert {new[key] for key in ("max_moving", "mean_moving", "moved_mm", "centre_moving_lps")} == {None}
+    assert old["centre_fixed_lps"] == pytest.approx([15, 5, 5])  # where the warped one is
+
+
 def test_measures_follow_segments_whose_names_differ():
     fixed, warped = segmentation(GTV=row(0, 4)), segmentation(lesions=row(1, 5))
     scores = metrics.evaluate(fixed, warped, segmentation(lesions=row(9, 12)), fixed_image=ramp(fixed.geometry))

@@ -165,9 +165,11 @@ def evaluate(
         warped, moving = _named_as(fixed, warped), _named_as(fixed, moving)
     segments = [] if warped is None else segment_scores(fixed, warped, moving)
     in_warped, in_moving = measured(warped, fixed_image), measured(moving, moving_image)
+    in_fixed = measured(fixed, fixed_image)
     for segment in segments:
         name = segment["name"]
-        segment |= compared(in_warped.get(name, NOTHING), in_moving.get(name, NOTHING), inverse)
+        after = in_fixed if segment["fate"] == "appeared" else in_warped
+        segment |= compared(after.get(name, NOTHING), in_moving.get(name, NOTHING), inverse)
     persisting = [s for s in segments if s["fate"] == "persisting"]
     lesions = [s for s in persisting if s["role"] == "lesion"]
     vanished = [s for s in segments if s["role"] == "lesion" and s["fate"] == "vanished" and s["moving_ml"]]
