@@ -206,6 +206,23 @@ def test_a_nifti_file_that_itk_cut_short_without_a_word_is_noticed(tmp_path):
         in_child(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)), jobs._write_nifti, image, tmp_path)
 
 
+@pytest.mark.parametrize("field_first", [True, False])
+def test_a_transform_that_does_not_fit_is_noticed_before_hdf5_writes_it(tmp_path, capfd, field_first):
+    field = sitk.DisplacementFieldTransform(sitk.Image([20, 20, 20], sitk.sitkVectorFloat64))
+    both = [field, sitk.AffineTransform(3)]
+    composite = sitk.CompositeTransform(both if field_first else both[::-1])
+    jobs._write_transform(composite, tmp_path / "whole.h5")
+    size = (tmp_path / "whole.h5").stat().st_size
+
+    def write(transform, path):
+        jobs._write_transform(transform, path.with_suffix(".h5"))
+
+    limit = (size - 1, size - 1)
+    with pytest.raises(OSError, match="disk full"):
+        in_child(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit), write, composite, tmp_path)
+    assert "HDF5" not in capfd.readouterr().err
+
+
 def in_child(limit, write, image, folder) -> None:
     """Call `write` under a limit that a process cannot lift again."""
     child = os.fork()

@@ -380,7 +380,10 @@ def _write_transform(transform: sitk.Transform, path: Path) -> None:
     """HDF5 makes the process crash at its end after a full disk, so room is tried for first. Errors: OSError."""
     import SimpleITK as sitk
 
-    numbers = transform.GetNumberOfParameters() + transform.GetNumberOfFixedParameters()
+    from .transforms import parts
+
+    # A composite counts the parameters of one of its parts only.
+    numbers = sum(part.GetNumberOfParameters() + part.GetNumberOfFixedParameters() for part in parts(transform))
     with path.open("wb") as file:
         for _ in range(8 * numbers // CHUNK + 2):
             file.write(bytes(CHUNK))

@@ -140,7 +140,7 @@ def read_transform(path: str | Path) -> sitk.Transform:
         raise InputError(f"{path}: cannot be read as a transform; give an ITK file such as .h5 or .tfm.") from None
     if transform.GetDimension() != 3:
         raise InputError(f"{path}: is a {transform.GetDimension()}-D transform; give a 3-D one.")
-    if not _is_finite(transform):
+    if not all(_is_finite(part) for part in parts(transform)):
         raise InputError(f"{path}: holds numbers that are not finite; give another transform.")
     if transform.IsLinear() and not _keeps_orientation(transform):
         raise InputError(f"{path}: flattens, mirrors or bursts space; give another transform to start from.")
@@ -163,10 +163,15 @@ def _check_mat(path: Path) -> None:
         raise struct.error
 
 
-def _is_finite(transform: sitk.Transform) -> bool:
+def parts(transform: sitk.Transform) -> list[sitk.Transform]:
+    """The transforms that a composite is made of, of any other itself alone."""
     transform = transform.Downcast()
-    if isinstance(transform, sitk.CompositeTransform):
-        return all(_is_finite(transform.GetNthTransform(k)) for k in range(transform.GetNumberOfTransforms()))
+    if not isinstance(transform, sitk.CompositeTransform):
+        return [transform]
+    return [part for k in range(transform.GetNumberOfTransforms()) for part in parts(transform.GetNthTransform(k))]
+
+
+def _is_finite(transform: sitk.Transform) -> bool:
     if isinstance(transform, sitk.DisplacementFieldTransform):
         return bool(np.isfinite(sitk.GetArrayViewFromImage(transform.GetDisplacementField())).all())
     return bool(np.isfinite(transform.GetParameters()).all())
