@@ -46,6 +46,37 @@ def test_a_tapered_field_keeps_its_inside_ends_at_zero_and_does_not_fold():
     assert np.linalg.det(gradient + np.eye(3)).min() > 0
 
 
+def test_a_field_that_ran_away_makes_no_grid_of_any_size(caplog):
+    """As after a registration that failed: 40 voxels of 4 mm at the border."""
+    grid = GRIDS["oblique"]
+    field = a_field(grid, 60.0)
+    extended, larger = transforms.tapered(field, grid)
+    assert max(np.subtract(larger.size, grid.size)) <= max(grid.size)
+    assert extended.shape[:3] == larger.shape
+    for axis in range(3):
+        assert not extended.take([0], axis).any()
+        assert np.abs(extended.take([-1], axis)).max() < 0.05 * np.abs(field).max()
+    before, after = transforms.from_voxels(field, grid), transforms.from_voxels(extended, larger)
+    for index in ((3, 4, 5), (0, 0, 0), (19, 17, 21)):
+        assert after.TransformPoint(grid.point(index)) == pytest.approx(before.TransformPoint(grid.point(index)))
+    (said,) = caplog.messages
+    border = np.ones(grid.shape, bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    assert f"by {4 * np.linalg.norm(field[border], axis=-1).max():.0f} mm" in said
+    assert "init=affine" in said
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 3.0])
+def test_a_field_is_extended_by_three_times_what_its_border_moves(size, caplog):
+    grid = GRIDS["straight"]
+    field = a_field(grid, size)
+    _, larger = transforms.tapered(field, grid)
+    for axis in range(3):
+        moved = [np.sqrt((field.take(end, axis) ** 2).sum(-1)).max() for end in (0, -1)]
+        assert larger.shape[axis] - grid.shape[axis] == sum(2 + int(np.ceil(3 * length)) for length in moved)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("name", GRIDS)
 def test_forward_then_inverse_returns_every_point(name):
     grid = GRIDS[name]

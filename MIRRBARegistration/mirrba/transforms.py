@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import struct
@@ -17,6 +18,8 @@ from . import fields
 from .errors import InputError, is_out_of_memory
 from .geometry import Geometry
 
+log = logging.getLogger("mirrba")
+
 Array = npt.NDArray[np.float64]
 
 CPU = torch.device("cpu")
@@ -27,14 +30,10 @@ LEAST_RAMP = 2  # voxels
 def tapered(displacement: Array, grid: Geometry) -> tuple[Array, Geometry]:
     """A voxel displacement `[z, y, x, 3]` extended until it is zero on its faces, and the larger grid.
 
-    Beyond a displacement field ITK assumes zero and Slicer the value at the face: here both are zero.
+    Beyond a displacement field ITK assumes zero and Slicer the value at the face: here both are zero. A side grows by
+    no more than the longest one has voxels; a warning is logged where that is too little for a gentle slope.
     """
-    low, high = [], []
-    for axis in range(3):
-        faces = (displacement.take(0, axis), displacement.take(-1, axis))
-        widths = [LEAST_RAMP + math.ceil(RAMP * float(np.linalg.norm(face, axis=-1).max())) for face in faces]
-        low.append(widths[0])
-        high.append(widths[1])
+    low, high = _widths(displacement, grid)
     extended = np.pad(displacement, [*zip(low, high, strict=True), (0, 0)], mode="edge")
     for axis in range(3):
         inner = displacement.shape[axis]
@@ -44,6 +43,24 @@ def tapered(displacement: Array, grid: Geometry) -> tuple[Array, Geometry]:
         extended *= ramp.reshape(view)
     larger = grid.cropped([-n for n in low[::-1]], [n + h for n, h in zip(grid.size, high[::-1], strict=True)])
     return extended, larger
+
+
+def _widths(displacement: Array, grid: Geometry) -> tuple[list[int], list[int]]:
+    """How many voxels are added before and behind, by axis `[z, y, x]`."""
+    ends = [[displacement.take([end], axis) for axis in range(3)] for end in (0, -1)]
+    low, high = ([LEAST_RAMP + math.ceil(RAMP * _longest(face)) for face in faces] for faces in ends)
+    most = max(LEAST_RAMP, max(grid.size) // 2)
+    if max(low + high) > most:
+        log.warning(
+            "The deformation moves the border of its grid by %.0f mm, so the registration has probably failed; look at "
+            "the overlay, and start with init=affine or init=centre.",
+            max(_longest(face @ grid.matrix.T) for faces in ends for face in faces),
+        )
+    return [min(width, most) for width in low], [min(width, most) for width in high]
+
+
+def _longest(vectors: Array) -> float:
+    return float(np.linalg.norm(vectors, axis=-1).max())
 
 
 def _ramp(width: int) -> Array:
