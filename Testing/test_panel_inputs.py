@@ -1,6 +1,7 @@
 """What the panel says of the scene and of what is chosen, before anything runs."""
 
 import re
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 import slicer
@@ -78,6 +79,16 @@ def test_no_letter_of_the_panel_is_one_of_slicer_s_menus():
     assert len(letters) > 10
     assert not set(letters) & set("fevh")
     assert len(letters) == len(set(letters))
+
+
+def test_every_letter_leads_to_a_widget_that_takes_the_keyboard():
+    """Slicer's node selectors take no focus, and their boxes hand theirs on to them."""
+    root = ElementTree.parse(MODULE_FILE.parent / "Resources" / "UI" / "MIRRBARegistration.ui").getroot()
+    classes = {widget.get("name"): widget.get("class") for widget in root.iter("widget")}
+    for label in root.iter("widget"):
+        texts = {prop.get("name"): prop.findtext("*") for prop in label.findall("property")}
+        if label.get("class") == "QLabel" and "&" in (texts.get("text") or ""):
+            assert "NodeComboBox" not in classes[texts["buddy"]], texts["text"]
 
 
 def test_swap_exchanges_volumes_and_segmentations(user):
