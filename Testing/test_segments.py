@@ -97,9 +97,55 @@ def test_an_organ_word_makes_an_organ(name):
     assert role_of_name(name) == "organ"
 
 
+# The 117 classes of TotalSegmentator's task "total": of the paired ones, the name without the side.
+SINGLE = """
+spleen gallbladder liver stomach pancreas lung_upper_lobe_left lung_lower_lobe_left lung_upper_lobe_right
+lung_middle_lobe_right lung_lower_lobe_right esophagus trachea thyroid_gland small_bowel duodenum colon urinary_bladder
+prostate sacrum heart aorta pulmonary_vein brachiocephalic_trunk atrial_appendage_left superior_vena_cava
+inferior_vena_cava portal_vein_and_splenic_vein spinal_cord brain skull sternum costal_cartilages vertebrae_S1
+"""
+PAIRED = """
+kidney adrenal_gland kidney_cyst subclavian_artery common_carotid_artery brachiocephalic_vein iliac_artery iliac_vena
+humerus scapula clavicula femur hip gluteus_maximus gluteus_medius gluteus_minimus autochthon iliopsoas
+"""
+TOTAL_SEGMENTATOR = [
+    *SINGLE.split(),
+    *(f"{name}_{side}" for name in PAIRED.split() for side in ("left", "right")),
+    *(f"rib_{side}_{n}" for side in ("left", "right") for n in range(1, 13)),
+    *(f"vertebrae_{part}{n}" for part, count in (("L", 5), ("T", 12), ("C", 7)) for n in range(1, count + 1)),
+]
+
+
+def test_every_class_of_totalsegmentator_is_an_organ():
+    assert len(set(TOTAL_SEGMENTATOR)) == 117
+    assert [name for name in TOTAL_SEGMENTATOR if role_of_name(name) != "organ"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["ovaries", "testes", "Brainstem", "left Hippocampus", "both femora", "carotid arteries"]
+)
+def test_an_organ_of_another_form_is_an_organ(name):
+    assert role_of_name(name) == "organ"
+
+
 @pytest.mark.parametrize(
     "name",
-    ["label 3", "liver lesion", "LiverTumour", "brain_metastases", "GTVp", "bone met 2", "sliver", "", "tumor bladder"],
+    [
+        "label 3",
+        "liver lesion",
+        "LiverTumour",
+        "brain_metastases",
+        "GTVp",
+        "bone met 2",
+        "sliver",
+        "",
+        "tumor bladder",
+        "lesion in iliac vein",
+        "liver metastasis",
+        "tumour brainstem",
+        "nodule beside vena cava",
+        "gluteus met",
+    ],
 )
 def test_a_lesion_word_or_no_organ_word_makes_a_lesion(name):
     assert role_of_name(name) == "lesion"

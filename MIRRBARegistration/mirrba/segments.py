@@ -35,13 +35,15 @@ _LESION_PARTS = ("lesion", "tumo", "metasta", "gtv", "cancer", "carcinom", "lymp
 _LESION_WORDS = {"met", "node", "mass"}
 # fmt: off
 _ORGAN_WORDS = {
-    "adrenal", "aorta", "arm", "atrium", "bladder", "body", "bone", "bowel", "brain", "breast", "cerebellum",
-    "cerebrum", "clavicle", "colon", "cord", "duodenum", "esophagus", "eye", "face", "fat", "femur", "gallbladder",
-    "gland", "head", "heart", "hip", "humerus", "intestine", "kidney", "leg", "liver", "lung", "marrow",
-    "mediastinum", "muscle", "myocardium", "oesophagus", "organ", "ovary", "pancreas", "parotid", "pelvis",
-    "prostate", "rectum", "rib", "sacrum", "salivary", "scapula", "skeleton", "skin", "skull", "spine", "spleen",
-    "sternum", "stomach", "testis", "thymus", "thyroid", "tongue", "tonsil", "trachea", "urinary", "uterus",
-    "ventricle", "vertebra", "vertebrae",
+    "adrenal", "aorta", "appendage", "arm", "arteries", "artery", "atria", "atrial", "atrium", "autochthon",
+    "bladder", "body", "bone", "bowel", "brachiocephalic", "brain", "brainstem", "breast", "carotid", "cartilage",
+    "cerebellum", "cerebrum", "clavicle", "clavicula", "colon", "cord", "duodenum", "esophagus", "eye", "face", "fat",
+    "femora", "femur", "gallbladder", "gland", "gluteus", "head", "heart", "hip", "hippocampus", "humerus",
+    "iliopsoas", "intervertebral", "intestine", "kidney", "leg", "liver", "lung", "marrow", "mediastinum", "muscle",
+    "myocardium", "oesophagus", "organ", "ovaries", "ovary", "pancreas", "parotid", "pelvis", "prostate", "rectum",
+    "rib", "sacrum", "salivary", "scapula", "skeleton", "skin", "skull", "spine", "spleen", "sternum", "stomach",
+    "testes", "testis", "thymus", "thyroid", "tongue", "tonsil", "trachea", "urinary", "uterus", "vein", "vena",
+    "ventricle", "vertebra", "vertebrae", "vessel",
 }
 # fmt: on
 
