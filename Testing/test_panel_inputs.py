@@ -126,6 +126,21 @@ def test_the_panel_does_not_grow_wider_with_what_it_lists(user):
     assert user.widget.parent.sizeHint.width() == width
 
 
+@pytest.mark.parametrize("name", ["20260413_PETCT_WB_AC_3D_OSEM_visit_3_of_4_reconstructed_with_PSF_and_TOF", "n" * 100])
+def test_the_panel_does_not_grow_wider_with_a_sentence_on_what_is_wrong(user, name):
+    """Nor is a part of a long name hidden: it goes on in the next line."""
+    pair = user.loadsAPair()
+    widths = (user.widget.parent.sizeHint.width(), user.widget.parent.minimumSizeHint.width())
+    pair.baselineVolume.SetName(name)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", name)
+    pair.baselineVolume.SetAndObserveTransformNodeID(transform.GetID())
+    user.ui.initialTransformSelector.setCurrentNode(transform)
+    assert f"'{name}' already moves" in user.ui.statusLabel.text.replace("\u200b", "")
+    user.application.processEvents(20)
+    assert (user.widget.parent.sizeHint.width(), user.widget.parent.minimumSizeHint.width()) == widths
+    assert max(map(len, re.split(r"[\s\u200b]", user.ui.statusLabel.text))) <= 24
+
+
 def test_a_renamed_or_removed_segment_is_seen_at_once(user):
     pair = user.loadsAPair()
     segmentation = pair.baselineSegmentation.GetSegmentation()

@@ -35,6 +35,26 @@ def test_one_baseline_is_propagated_to_several_follow_ups(user):
     )
 
 
+def test_what_is_wrong_is_on_the_button_where_it_fits_and_else_in_its_tool_tip(user):
+    import qt
+
+    button = user.ui.propagateButton
+    pair = user.loadsAPair()
+    assert button.text == button.toolTip == "Check at least one follow-up volume"
+    user.ui.followUpsComboBox.setCheckState(pair.followUpVolume, qt.Qt.Checked)
+    assert button.text == "Propagate"
+    assert button.toolTip.startswith("Register the baseline onto each")
+    shear(pair.followUpVolume)
+    user.panel.update()
+    assert button.text == "Cannot propagate yet"
+    assert "not at right angles; resample it first" in button.toolTip
+    assert not button.enabled
+
+
+def shear(volume) -> None:
+    volume.SetIJKToRASDirections(1, 0.3, 0, 0, 1, 0, 0, 0, 1)
+
+
 def test_after_a_propagation_the_follow_up_is_shown_alone_with_its_segments(user):
     """There is no warped baseline: the unwarped one would look like a registration that failed."""
     import qt

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from . import request
 from .errors import InputError
+from .runPanel import BUTTON_LENGTH
 from .runQueue import Task, TaskState
 
 
@@ -18,6 +19,7 @@ class PropagatePanel:
         self._start = start
         self._parameters = None
         self._requests: list[request.Request] = []
+        self._toolTip = ui.propagateButton.toolTip
         self._isFilling = False
         self.isPaused = False
         """While a scene is loaded: the list is made anew, and unchecks what it forgets."""
@@ -39,9 +41,10 @@ class PropagatePanel:
         try:
             count = len(request.propagations(self._parameters))
         except InputError as error:
-            button.enabled, button.text = False, str(error).rstrip(".")
+            self._showProblem(str(error))
             return
         button.enabled = isIdle
+        button.toolTip = self._toolTip
         button.text = _("Propagate to {count} follow-ups").format(count=count) if count > 1 else _("Propagate")
 
     def showTask(self, task: Task) -> None:
@@ -49,6 +52,12 @@ class PropagatePanel:
         rows = [row for row, ours in enumerate(self._requests) if ours is task.request]
         if rows:
             self._ui.queueList.item(rows[0]).setText(_taskText(task))
+
+    def _showProblem(self, sentence: str) -> None:
+        button = self._ui.propagateButton
+        button.enabled = False
+        button.text = sentence.rstrip(".") if len(sentence) <= BUTTON_LENGTH else _("Cannot propagate yet")
+        button.toolTip = sentence
 
     def _onPropagate(self) -> None:
         try:

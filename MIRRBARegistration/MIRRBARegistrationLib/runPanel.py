@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import qt
@@ -20,8 +21,9 @@ from .runQueue import QueueCallbacks, RunQueue, Task, TaskState
 
 POLL_MSEC = 100
 _STEPS = 1000
+BUTTON_LENGTH = 60
+"""The longest sentence that a button can show."""
 _NAME_LENGTH = 24
-_BUTTON_LENGTH = 60
 _ERROR_STYLE = "color: #d13438;"
 
 
@@ -234,7 +236,7 @@ class RunPanel:
     def _showProblem(self, sentence: str) -> None:
         """On the button, or below it where there is no room for it."""
         button = self._ui.applyButton
-        wasShown, self._problem = self._problem, sentence if len(sentence) > _BUTTON_LENGTH else ""
+        wasShown, self._problem = self._problem, sentence if len(sentence) > BUTTON_LENGTH else ""
         if self._problem:
             self._say(" ".join(filter(None, (self._outcome, self._problem))), isError=True)
         elif wasShown:
@@ -274,7 +276,7 @@ class RunPanel:
 
     def _say(self, text: str, isError: bool = False) -> None:
         self._ui.statusLabel.setStyleSheet(_ERROR_STYLE if isError else "")
-        self._ui.statusLabel.text = text
+        self._ui.statusLabel.text = _breakable(text)
         self._ui.statusLabel.visible = bool(text)
 
     def _log(self, text: str) -> None:
@@ -327,6 +329,11 @@ def _failureText(failed: list[Task], count: int) -> str:
 def _short(name: str) -> str:
     short = name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
     return short.replace("&", "&&")  # a single one marks a key
+
+
+def _breakable(text: str) -> str:
+    """With places where a name without spaces may go on in the next line."""
+    return re.sub(r"(_|[^\s_]{20})(?=\S)", "\\1\u200b", text)
 
 
 def _present(node):
