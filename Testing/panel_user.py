@@ -1,9 +1,11 @@
 """Somebody in front of the module's panel, on the stand-in for the application: what the tests of the panel share."""
 
 import os
+import types
 from pathlib import Path
 
 import slicer
+import vtk
 
 MODULE_FILE = Path(__file__).parents[1] / "MIRRBARegistration" / "MIRRBARegistration.py"
 LONG = "100000"
@@ -65,10 +67,41 @@ class User:
         self.waitsForIterations()
         return childOf(self)
 
+    def getsAResult(self, pair, volume=True, segmentation=True, fixedVolume=None, segments=()):
+        """What a run leaves behind, without the run: copies in the place of what it would have warped."""
+        from MIRRBARegistrationLib.registrationJob import Inputs, Outputs
+        from MIRRBARegistrationLib.results import addResult
+
+        moving, segmentationNode = pair.baselineVolume, pair.baselineSegmentation
+        fixed = fixedVolume or pair.followUpVolume
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "Warp")
+        transform.SetMatrixTransformToParent(_shift(30))
+        outputs = Outputs(transform, None, None)
+        if volume:
+            outputs.volume = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, moving, "Warped PET")
+        elif moving.GetParentTransformNode() is None:
+            moving.SetAndObserveTransformNodeID(transform.GetID())
+        if segmentation:
+            outputs.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Warped segments")
+            outputs.segmentation.GetSegmentation().DeepCopy(segmentationNode.GetSegmentation())
+            outputs.segmentation.CreateDefaultDisplayNodes()
+        inputs = Inputs(fixed, moving, segmentationNode, pair.followUpSegmentation)
+        job = types.SimpleNamespace(inputs=inputs, outputs=outputs, metrics={"segments": list(segments)})
+        self.parameters.result = addResult(job)
+        self.panel.review.open()
+        self.application.processEvents(50)
+        return self.panel.review._result
+
     def registers(self, iterations="10") -> None:
         self.choosesFast(iterations)
         self.clicks(self.ui.applyButton)
         self.waitsForTheEnd()
+
+
+def _shift(mm: float) -> vtk.vtkMatrix4x4:
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, mm)
+    return matrix
 
 
 class AnsweredQuery:

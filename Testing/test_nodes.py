@@ -8,6 +8,7 @@ import vtk
 from mirrba.geometry import Geometry
 from mirrba.segments import read_segmentation
 from MIRRBARegistrationLib import InputError, nodes
+from MIRRBARegistrationLib.viewMemory import ViewMemory
 from vtk.util.numpy_support import numpy_to_vtk
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -456,3 +457,25 @@ def test_a_given_output_volume_is_taken_out_of_its_parent(application, tmp_path)
     mine.SetAndObserveTransformNodeID(linearTransform(application, rigid(0, 0, 0, (50, 0, 0))).GetID())
     assert nodes.placeVolume(nodes.readVolume(tmp_path / "moving.nrrd"), mine, fixed, moving) is mine
     assert mine.GetParentTransformNode() is None
+
+
+def test_the_warped_volume_of_a_reviewed_one_gets_the_user_s_colours_back(application, tmp_path):
+    """The moving volume is magenta when it is registered again; what the user had is kept on its display node."""
+    fixed, moving = (load(application, blobs(), tmp_path, name) for name in ("follow-up", "baseline"))
+    color = moving.GetDisplayNode().GetColorNodeID()
+    memory = ViewMemory()
+    memory.remember(moving)
+    moving.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeMagenta")
+    warped = nodes.placeVolume(nodes.readVolume(tmp_path / "baseline.nrrd"), None, fixed, moving)
+    memory.giveBackDisplays()
+    assert warped.GetDisplayNode().GetColorNodeID() == color is not None
+
+
+def test_a_display_without_colours_gets_none_back(application, tmp_path):
+    display = load(application, blobs(), tmp_path).GetDisplayNode()
+    display.SetAndObserveColorNodeID("")
+    memory = ViewMemory()
+    memory.remember(display.GetDisplayableNode())
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGreen")
+    memory.giveBackDisplays()
+    assert display.GetColorNode() is None

@@ -192,3 +192,13 @@ def test_left_out_segments_and_checked_follow_ups_survive_loading(user, tmp_path
     assert user.ui.segmentsList.item(2).checkState() == qt.Qt.Unchecked
     assert [node.GetName() for node in user.parameters.followUps] == ["Follow-up PET"]
     assert [node.GetName() for node in user.ui.followUpsComboBox.checkedNodes()] == ["Follow-up PET"]
+
+
+def test_the_keys_are_given_back_before_anything_can_go_wrong(user, monkeypatch):
+    def fail():
+        raise RuntimeError
+
+    monkeypatch.setattr(user.panel.review._review, "leave", fail)
+    with pytest.raises(RuntimeError):
+        user.widget.exit()
+    assert user.panel.review._shortcuts == []

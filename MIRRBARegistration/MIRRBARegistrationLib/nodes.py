@@ -253,7 +253,7 @@ def placeVolume(read, target, fixedVolume, movingVolume):
     node.SetVoxelValueUnits(movingVolume.GetVoxelValueUnits())
     node.CreateDefaultDisplayNodes()
     if movingVolume.GetDisplayNode() is not None:
-        node.GetDisplayNode().CopyContent(movingVolume.GetDisplayNode())
+        node.GetDisplayNode().Copy(movingVolume.GetDisplayNode())  # references, too: ViewMemory's
     return node
 
 

@@ -115,11 +115,11 @@ class ReviewPanel:
     def exit(self) -> None:
         """Another module is shown: keys are its own, nothing moves, and volumes look as they did."""
         self._flickerTimer.stop()
-        self._review.leave()
         for shortcut in self._shortcuts:
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
+        self._review.leave()
 
     def close(self) -> None:
         """The scene is being closed."""

@@ -39,7 +39,7 @@ class ViewMemory:
                 continue
             isAuto, lower, upper = json.loads(window)
             with slicer.util.NodeModify(display):
-                display.SetAndObserveColorNodeID(display.GetNodeReferenceID(_COLOURS))
+                display.SetAndObserveColorNodeID(display.GetNodeReferenceID(_COLOURS) or "")
                 display.SetAutoWindowLevel(isAuto)
                 display.SetWindowLevelMinMax(lower, upper)
                 display.RemoveAttribute(_WINDOW)
