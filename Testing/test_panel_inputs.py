@@ -126,7 +126,9 @@ def test_the_panel_does_not_grow_wider_with_what_it_lists(user):
     assert user.widget.parent.sizeHint.width() == width
 
 
-@pytest.mark.parametrize("name", ["20260413_PETCT_WB_AC_3D_OSEM_visit_3_of_4_reconstructed_with_PSF_and_TOF", "n" * 100])
+@pytest.mark.parametrize(
+    "name", ["20260413_PETCT_WB_AC_3D_OSEM_visit_3_of_4_reconstructed_with_PSF_and_TOF", "n" * 100]
+)
 def test_the_panel_does_not_grow_wider_with_a_sentence_on_what_is_wrong(user, name):
     """Nor is a part of a long name hidden: it goes on in the next line."""
     pair = user.loadsAPair()
