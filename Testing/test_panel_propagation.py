@@ -65,7 +65,7 @@ def test_after_a_propagation_the_follow_up_is_shown_alone_with_its_segments(user
     user.ui.followUpsComboBox.setCheckState(pair.followUpVolume, qt.Qt.Checked)
     user.clicks(user.ui.propagateButton)
     user.waitsForTheEnd()
-    assert shownVolumes() == [("Follow-up PET", None), (None, None), ("Follow-up PET", None)]
+    assert shownVolumes() == [("Follow-up PET", None), ("Follow-up PET", None), ("Follow-up PET", None)]
     assert slicer.util.getNode("Baseline segments to Follow-up PET").GetDisplayNode().GetVisibility()
     user.clicks(user.ui.beforeButton)
     assert shownVolumes() == [("Follow-up PET", None), ("Baseline PET", None), ("Follow-up PET", "Baseline PET")]

@@ -281,3 +281,61 @@ def test_a_result_whose_nodes_were_removed_does_no_harm(reviewer):
     slicer.mrmlScene.RemoveNode(slicer.util.getNode("Follow-up PET"))
     reviewer.application.processEvents(20)
     reviewer.ui.segmentsTable.setCurrentCell(2, 0)
+
+
+def test_a_result_is_shown_under_its_own_transform(user):
+    pair = user.loadsAPair()
+    first = user.getsAResult(pair, volume=False, segmentation=False)
+    second = user.getsAResult(pair, volume=False, segmentation=False)
+    for result in (first, second, first):
+        user.parameters.result = result.table
+        assert pair.baselineVolume.GetParentTransformNode() is result.transform
+        assert pair.baselineSegmentation.GetParentTransformNode() is result.transform
+
+
+def test_after_shows_no_outlines_that_were_not_warped(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair, segmentation=False)
+    assert not pair.baselineSegmentation.GetDisplayNode().GetVisibility()
+    user.clicks(user.ui.beforeButton)
+    assert pair.baselineSegmentation.GetDisplayNode().GetVisibility()
+
+
+def test_the_baseline_lies_under_the_transform_only_while_it_is_reviewed(user):
+    """It takes the place of a warped PET that was removed; in another module it lies where it was acquired."""
+    pair = user.loadsAPair()
+    result = user.getsAResult(pair)
+    slicer.mrmlScene.RemoveNode(result.volume)
+    user.application.processEvents(50)
+    assert pair.baselineVolume.GetParentTransformNode() is result.transform
+    user.widget.exit()
+    assert pair.baselineVolume.GetParentTransformNode() is None
+    user.widget.enter()
+    assert pair.baselineVolume.GetParentTransformNode() is result.transform
+
+
+def test_what_a_run_has_put_under_its_transform_is_left_there(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair, volume=False, segmentation=False)
+    user.clicks(user.ui.beforeButton)
+    pair.baselineVolume.SetAndObserveTransformNodeID(None)  # as the next run does
+    result = user.getsAResult(pair, volume=False, segmentation=False)
+    user.clicks(user.ui.afterButton)
+    user.widget.exit()
+    assert pair.baselineVolume.GetParentTransformNode() is result.transform
+
+
+def test_a_baseline_under_a_transform_of_the_user_s_has_no_after_without_a_warped_volume(user):
+    pair = user.loadsAPair()
+    shift = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Table shift")
+    pair.baselineVolume.SetAndObserveTransformNodeID(shift.GetID())
+    toolTip = user.ui.afterButton.toolTip
+    user.getsAResult(pair, volume=False, segmentation=False)
+    assert not user.ui.afterButton.enabled
+    assert "Table shift" in user.ui.afterButton.toolTip
+    assert user.ui.beforeButton.checked
+    assert shownVolumes() == [("Follow-up PET", None), ("Baseline PET", None), ("Follow-up PET", "Baseline PET")]
+    assert pair.baselineVolume.GetParentTransformNode() is shift
+    user.getsAResult(pair)
+    assert user.ui.afterButton.enabled
+    assert user.ui.afterButton.toolTip == toolTip

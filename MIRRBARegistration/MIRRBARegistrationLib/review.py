@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import slicer
 
 from . import derivedVolumes, layout, overlay
+from .guess import OUTPUT_ATTRIBUTE
 from .parameters import Orientation, OverlayMode
 from .results import Result
 from .viewMemory import ViewMemory
@@ -32,10 +33,12 @@ class Review:
     def __init__(self) -> None:
         self.memory = ViewMemory()
         self._derived: dict[tuple, object] = {}
+        self._table = None
 
     def show(self, result: Result, view: View, flickerOn: bool = True) -> None:
         """Bring the views to the state; nothing else in the scene changes."""
-        fixed, other = result.fixedVolume, self._movingShown(result, view.before)
+        self._placeMoving(result, view.before)
+        fixed, other = result.fixedVolume, _movingShown(result, view.before)
         layout.setOrientation(view.orientation.value)
         _showSegments(result, view.before)
         _showGrid(result, view.grid)
@@ -44,7 +47,8 @@ class Review:
             return
         self.memory.remember(fixed, other)
         self._showSingle(layout.FIXED, fixed)
-        self._showSingle(layout.MOVING, other)
+        isAlone = other is None and not view.before  # outlines of what was kept lie on something
+        self._showSingle(layout.MOVING, fixed if isAlone else other)
         composite = layout.compositeNode(layout.OVERLAY)
         if composite is None:
             return
@@ -85,8 +89,9 @@ class Review:
                 composite.SetForegroundVolumeID(foreground)
 
     def leave(self) -> None:
-        """Volumes look as they did; the overlay, which adds green and magenta, shows the follow-up alone."""
+        """Volumes look and lie as they did; the overlay, which adds two colours, shows the follow-up alone."""
         self.memory.giveBackDisplays()
+        self.memory.giveBackPlaces()
         composite = layout.compositeNode(layout.OVERLAY)
         if composite is not None:
             overlay.hideForeground(composite)
@@ -103,18 +108,15 @@ class Review:
                 node.GetScene().RemoveNode(node)
         self._derived = {}
 
-    def _movingShown(self, result: Result, before: bool):
-        """The warped or the original moving volume; where only a transform was kept, the volume under it or not.
-
-        None after a registration of which neither was kept.
-        """
-        moving, transform = result.movingVolume, result.transform
-        if result.volume is not None or transform is None:
-            return moving if before else result.volume
-        for node in (moving, result.movingSegmentation if result.segmentation is None else None):
-            if node is not None and node.GetParentTransformNode() in (None, transform):
-                node.SetAndObserveTransformNodeID(None if before else transform.GetID())
-        return moving
+    def _placeMoving(self, result: Result, before: bool) -> None:
+        """The original lies where it was acquired; where no warped volume was kept, under the transform after."""
+        if result.table is not self._table:
+            self.memory.giveBackPlaces()  # it may be another result's baseline
+            self._table = result.table
+        if before or result.volume is None:
+            for node in (result.movingVolume, result.movingSegmentation):
+                if node is not None and _isFree(node):
+                    self.memory.place(node, None if before else result.transform)
 
     def _showSingle(self, tag: str, volumeNode) -> None:
         composite = layout.compositeNode(tag)
@@ -138,11 +140,39 @@ class Review:
         return node
 
 
+def afterObstacle(result: Result):
+    """The user's own transform over a baseline of which nothing warped was kept; None where After can be shown."""
+    moving = result.movingVolume
+    if result.volume is not None or result.segmentation is not None or moving is None or _isFree(moving):
+        return None
+    return moving.GetParentTransformNode()
+
+
+def _isFree(node) -> bool:
+    """Under no transform, or under one that a registration has made."""
+    parent = node.GetParentTransformNode()
+    return parent is None or parent.GetAttribute(OUTPUT_ATTRIBUTE) is not None
+
+
+def _movingShown(result: Result, before: bool):
+    """The original or the warped moving volume, or the original under the transform; None if none of them is there."""
+    if before:
+        return result.movingVolume
+    return result.volume or _underTransform(result, result.movingVolume)
+
+
+def _underTransform(result: Result, node):
+    """The node if it lies under the result's transform."""
+    isUnder = node is not None and result.transform is not None and node.GetParentTransformNode() is result.transform
+    return node if isUnder else None
+
+
 def _showSegments(result: Result, before: bool) -> None:
     """The outlines that belong to what is shown: of the baseline before, of follow-up and warped segments after."""
+    isMovingWarped = result.volume is None and _underTransform(result, result.movingSegmentation) is not None
     for node, visible in (
         (result.fixedSegmentation, not before),
-        (result.movingSegmentation, before or result.segmentation is None),
+        (result.movingSegmentation, before or (isMovingWarped and result.segmentation is None)),
         (result.segmentation, not before),
     ):
         if node is not None:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from . import layout
 from .results import RESULT_ATTRIBUTE, Result
-from .review import Review, View
+from .review import Review, View, afterObstacle
 
 FLICKER_MSEC = 600
 _COLUMN_WIDTH = 160  # pixels at most
@@ -29,6 +29,7 @@ class ReviewPanel:
         self._shown: tuple | None = None
         self._result: Result | None = None
         self._flickerOn = True
+        self._afterToolTip = ui.afterButton.toolTip
         self._shortcuts: list = []
         self._flickerTimer = qt.QTimer()
         self._flickerTimer.setInterval(FLICKER_MSEC)
@@ -52,11 +53,11 @@ class ReviewPanel:
     def update(self) -> None:
         """Show the chosen result as the controls say; nothing happens if it is shown already."""
         parameters = self._parameters
-        self._ui.beforeButton.checked = parameters.showBefore
-        self._ui.afterButton.checked = not parameters.showBefore
         result = Result(parameters.result) if parameters.result is not None else None
         self._enable(result)
-        view = self._view()
+        view = self._view(result)
+        self._ui.beforeButton.checked = view.before
+        self._ui.afterButton.checked = not view.before
         shown = (parameters.result.GetID() if parameters.result is not None else None, view)
         if shown == self._shown:
             return
@@ -87,7 +88,7 @@ class ReviewPanel:
             return
         self._result = Result(self._parameters.result)  # nodes may have been removed since
         layout.showReviewLayout(self._parameters.showLossPlot)
-        view = self._view()
+        view = self._view(self._result)
         self._review.show(self._result, view, self._flickerOn)
         if view.mode.name == "FLICKER":
             self._flickerTimer.start()
@@ -138,13 +139,14 @@ class ReviewPanel:
             self._ui.segmentsTable.setCurrentCell(row, 0)
             self._jump(row)  # also if it was the current one
 
-    def _view(self) -> View:
+    def _view(self, result: Result | None) -> View:
         parameters = self._parameters
+        hasAfter = result is None or afterObstacle(result) is None
         return View(
             parameters.orientation,
             parameters.overlayMode,
             parameters.blend,
-            parameters.showBefore,
+            parameters.showBefore or not hasAfter,
             parameters.showGrid,
             parameters.showJacobian,
         )
@@ -158,6 +160,13 @@ class ReviewPanel:
         for widget in (ui.previousButton, ui.nextButton, ui.exportTableButton):
             widget.enabled = hasRows
         ui.segmentsTable.visible = hasRows
+        obstacle = afterObstacle(result) if result is not None else None
+        ui.afterButton.toolTip = self._afterToolTip
+        if obstacle is not None:
+            ui.afterButton.enabled = False
+            ui.afterButton.toolTip = _(
+                "The baseline lies under '{transform}', and no warped volume was kept: take it out, or keep one."
+            ).format(transform=obstacle.GetName())
 
     def _fillTable(self, result: Result | None) -> None:
         table = self._ui.segmentsTable
@@ -196,7 +205,8 @@ class ReviewPanel:
         if self._parameters is None or self._parameters.result is None:
             self._flickerTimer.stop()
         else:
-            self._review.show(Result(self._parameters.result), self._view(), self._flickerOn)
+            result = Result(self._parameters.result)
+            self._review.show(result, self._view(result), self._flickerOn)
 
     def _onExportTable(self) -> None:
         path = _askPath(_("Save the table"), f"{self._result.table.GetName()}.csv", "CSV (*.csv)")

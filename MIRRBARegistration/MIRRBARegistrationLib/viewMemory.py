@@ -11,6 +11,9 @@ from . import layout
 _WINDOW, _COLOURS = "MIRRBA.Window", "MIRRBA.Colours"
 """Of a display node, as the user had it: an attribute and a reference, so that a scene saved meanwhile has them."""
 
+_PLACED, _PARENT = "MIRRBA.Placed", "MIRRBA.Parent"
+"""Of a node that was put under a transform, or taken out of one: where it is now (also an attribute) and was before."""
+
 
 class ViewMemory:
     def __init__(self) -> None:
@@ -45,6 +48,28 @@ class ViewMemory:
                 display.RemoveAttribute(_WINDOW)
                 display.SetNodeReferenceID(_COLOURS, None)
 
+    def place(self, node, transform) -> None:
+        """Put a node under a transform, or under None; where it lay is remembered."""
+        parent = node.GetParentTransformNode()
+        if parent is transform:
+            return
+        if node.GetAttribute(_PLACED) is None:
+            node.SetAttribute(_PLACED, "1")
+            node.SetNodeReferenceID(_PARENT, _idOf(parent))
+        node.SetNodeReferenceID(_PLACED, _idOf(transform))
+        node.SetAndObserveTransformNodeID(_idOf(transform))
+
+    def giveBackPlaces(self) -> None:
+        """But a run may have put its baseline elsewhere since."""
+        for node in slicer.util.getNodesByClass("vtkMRMLTransformableNode"):
+            if node.GetAttribute(_PLACED) is None:
+                continue
+            if node.GetParentTransformNode() is node.GetNodeReference(_PLACED):
+                node.SetAndObserveTransformNodeID(_idOf(node.GetNodeReference(_PARENT)))
+            node.RemoveAttribute(_PLACED)
+            for role in (_PLACED, _PARENT):
+                node.SetNodeReferenceID(role, None)
+
     def giveBackLayout(self) -> None:
         """Only if the review layout is still the one that is shown."""
         if self._arrangement is not None and layout.isShown():
@@ -60,3 +85,7 @@ class ViewMemory:
         self._arrangement = self._arrangementAtClose
         self.giveBackLayout()
         self._arrangementAtClose = None
+
+
+def _idOf(node) -> str | None:
+    return node.GetID() if node is not None else None
