@@ -126,3 +126,20 @@ def test_removed_nodes_are_missing_not_wrong(headless, job):
     assert Result(table).volume is passing
     headless.scene.RemoveNode(passing)
     assert Result(table).volume is None
+
+
+def test_a_result_whose_node_was_filled_anew_no_longer_refers_to_it(headless, job):
+    """Its scores are not those of the picture that the node holds now; the table itself stays."""
+    first = addResult(job)
+    second = addResult(job)
+    assert [Result(first).transform, Result(first).volume, Result(first).segmentation] == [None] * 3
+    assert Result(first).fixedVolume is job.inputs.fixedVolume
+    assert Result(second).volume is job.outputs.volume
+
+
+def test_an_earlier_result_with_nodes_of_its_own_is_left_alone(headless, job):
+    first = addResult(job)
+    own = headless.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    first.SetNodeReferenceID("MIRRBA.volume", own.GetID())
+    addResult(job)
+    assert Result(first).volume is own

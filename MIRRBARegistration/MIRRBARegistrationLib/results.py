@@ -54,15 +54,17 @@ COLUMNS = (
 )
 
 
-def addResult(job: RegistrationJob):
-    """The table node of a job that is done, in the scene and beside the fixed volume."""
+def addResult(job: RegistrationJob, isKept: bool = False):
+    """The table node of a job that is done, in the scene and beside the fixed volume. `isKept`: it was ended early."""
     inputs, outputs = job.inputs, job.outputs
     scene = inputs.fixedVolume.GetScene()
     table = slicer.vtkMRMLTableNode()
-    table.SetName(scene.GenerateUniqueName(f"{inputs.movingVolume.GetName()} to {inputs.fixedVolume.GetName()} result"))
+    name = f"{inputs.movingVolume.GetName()} to {inputs.fixedVolume.GetName()} result"
+    table.SetName(scene.GenerateUniqueName(f"{name}, stopped early" if isKept else name))
     table.SetAttribute(RESULT_ATTRIBUTE, "1")  # before it is in the scene: the selector looks once
     _fill(table, job.metrics.get("segments", []), _unit(inputs.fixedVolume))
     table = scene.AddNode(table)
+    _takeFromEarlierResults(outputs.nodes(), scene)
     for role, node in zip(
         _REFERENCES,
         (
@@ -158,6 +160,14 @@ def _fill(table, segments: list[dict[str, Any]], unit: str) -> None:
     for axis, name in enumerate(POSITION):
         sign = 1 if name == "S" else -1  # the engine speaks LPS
         _addNumbers(table, name, [sign * _number(centre[axis]) for centre in centres])
+
+
+def _takeFromEarlierResults(outputs: list, scene) -> None:
+    """Nodes that were filled anew: an earlier result's scores are not theirs."""
+    for table in slicer.util.getNodesByClass("vtkMRMLTableNode", scene):
+        for role in _REFERENCES:
+            if table.GetAttribute(RESULT_ATTRIBUTE) and table.GetNodeReference(f"MIRRBA.{role}") in outputs:
+                table.SetNodeReferenceID(f"MIRRBA.{role}", None)
 
 
 def _addNumbers(table, title: str, values: list[float]) -> None:
