@@ -1,6 +1,7 @@
 """register() on pairs whose deformation is known."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -68,6 +69,57 @@ def test_lesions_and_organs_come_to_lie_on_each_other(pair_folder, result):
     assert after["folding_fraction"] == 0
 
 
+def test_labels_are_warped_as_simpleitk_resamples_them(pair, result):
+    labels = sitk.Cast(pair[1] > 1, sitk.sitkUInt8)
+    expected = sitk.Resample(labels, pair[0], result.transform, sitk.sitkNearestNeighbor)
+    assert sitk.Hash(result.warp_labels(labels)) == sitk.Hash(expected)
+
+
+HOT_CENTRE, HOT_RADII = np.array([138.0, 98.0, 118.0]), np.array([40.0, 34.0, 30.0])  # mm
+
+
+def with_hot_organ(uptake: float) -> sitk.Image:
+    """A body of uptake 0.7 to 1.3 with an ellipsoid in it, blurred as by a scanner (7 mm FWHM)."""
+    z, y, x = np.meshgrid(*(4.0 * np.arange(n) for n in (60, 50, 70)), indexing="ij")
+    values = 1 + 0.3 * np.sin(x / 25) * np.sin(y / 20) * np.sin(z / 22)
+    values[((x - 138) / 120) ** 2 + ((y - 98) / 80) ** 2 >= 1] = 0
+    values[(z < 8) | (z > 228)] = 0
+    distance = (np.stack([x, y, z], axis=-1) - HOT_CENTRE) / HOT_RADII
+    values[np.linalg.norm(distance, axis=-1) < 1] = uptake
+    image = sitk.GetImageFromArray(values.astype(np.float32))
+    image.SetSpacing((4.0, 4.0, 4.0))
+    return sitk.DiscreteGaussian(image, 9.0)
+
+
+def growth(transform) -> float:
+    """By how many mm the hot organ's surface is moved outward, mean over it."""
+    directions = np.random.default_rng(0).normal(size=(100, 3))
+    surface = directions / np.linalg.norm(directions / HOT_RADII, axis=1, keepdims=True)
+    outward = surface / HOT_RADII**2
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    points = HOT_CENTRE + surface
+    return float(np.mean(np.sum((mapped(transform, points) - points) * outward, axis=1)))
+
+
+def test_the_affine_start_neither_mirrors_nor_stretches_what_is_alike_along_an_axis(caplog):
+    """Correlation does not know the scale along it, and has gone through zero."""
+    pair = [Prepared.of(with_hot_organ(uptake), "body") for uptake in (12.0, 30.0)]
+    start = initialise.initial_transform("affine", *pair)
+    corners = np.array(list(itertools.product((0.0, 276.0), (0.0, 196.0), (8.0, 228.0))))
+    assert mean_distance(mapped(start, corners), corners) < 2
+    assert "stayed rigid" in caplog.text
+
+
+def test_a_hot_organ_that_only_took_up_more_does_not_grow():
+    """Clipped at 10, its blurred edge lies further out the hotter it is; the root alone keeps the edge's shape."""
+    pair = with_hot_organ(12.0), with_hot_organ(30.0)
+    grown = [
+        abs(growth(register(*pair, resolve("fast", device="cpu", spacing=4, clip=clip)).transform)) for clip in (10, 40)
+    ]
+    assert grown[1] < 1.0
+    assert grown[1] < grown[0] / 2
+
+
 @pytest.mark.parametrize("frame", ["straight", "oblique"])
 def test_the_transform_resamples_to_the_warped_volume_after_its_file(pair, tmp_path, frame):
     fixed, moving = pair if frame == "straight" else map(in_another_frame, pair)
@@ -97,6 +149,14 @@ def test_forward_then_inverse_returns_points_to_within_half_a_voxel(result):
     points = body_points(result)
     there_and_back = mapped(result.inverse(), mapped(result.transform, points))
     assert np.linalg.norm(there_and_back - points, axis=1).max() < 0.5 * min(result.fixed.spacing)
+
+
+def test_itk_prints_nothing_of_fields_of_view_that_lie_apart(pair, capfd):
+    away = sitk.Image(pair[1])
+    away.SetOrigin([start + 3000.0 for start in away.GetOrigin()])
+    register(pair[0], away, resolve("fast", device="cpu", spacing=24, start="2,2"))
+    assert capfd.readouterr() == ("", "")
+    assert sitk.ProcessObject.GetGlobalWarningDisplay()
 
 
 def test_swapping_fixed_and_moving_gives_roughly_the_inverse(pair, result):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,6 +22,9 @@ FINEST = 3.0  # mm: a thin slab has fewer scales, not voxels as thin, of which t
 ITERATIONS = 100
 LARGEST_STEP = 4.0  # mm
 SMALLEST_STEP = 0.02  # mm
+LARGEST_SCALE = 1.5
+
+log = logging.getLogger("mirrba")
 
 
 def initial_transform(init: str, fixed: Prepared, moving: Prepared) -> sitk.Transform:
@@ -31,8 +37,20 @@ def initial_transform(init: str, fixed: Prepared, moving: Prepared) -> sitk.Tran
     if init == "centre":
         return _centred(fixed, moving)
     if init in ("rigid", "affine"):
-        return _optimised(fixed, moving, init)
+        with _quiet_itk():
+            return _optimised(fixed, moving, init)
     return transforms.read_transform(init)
+
+
+@contextmanager
+def _quiet_itk() -> Iterator[None]:
+    """ITK warns, many lines each time, of a start that brings nothing together; the other one is then taken."""
+    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(loud)
 
 
 def _centred(fixed: Prepared, moving: Prepared) -> sitk.Transform:
@@ -64,7 +82,19 @@ def _optimised(fixed: Prepared, moving: Prepared, kind: str) -> sitk.Transform:
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetTranslation(rigid.GetTranslation())
     _descend(images, affine, spacing, shrink)
-    return affine
+    if _is_plausible(affine):
+        return affine
+    log.warning(
+        "The affine start came out as no body changes between two scans, so it stayed rigid; check the overlay."
+    )
+    return rigid
+
+
+def _is_plausible(affine: sitk.AffineTransform) -> bool:
+    """Neither mirrored nor stretched much: where nothing changes along an axis, correlation does not know its scale."""
+    matrix = np.reshape(affine.GetMatrix(), (3, 3))
+    scales = np.linalg.svd(matrix, compute_uv=False)
+    return bool(np.linalg.det(matrix) > 0 and scales.max() < LARGEST_SCALE and scales.min() > 1 / LARGEST_SCALE)
 
 
 def scales(thinnest: float) -> tuple[float, list[int]]:
@@ -74,8 +104,9 @@ def scales(thinnest: float) -> tuple[float, list[int]]:
 
 
 def _coarse(prepared: Prepared, spacing: float) -> sitk.Image:
+    """Clipped as for the network, whatever is asked for: a hot organ must not outweigh the body."""
     grid = Geometry.from_image(prepared.image).resampled(spacing)
-    return grid.resample(sitk.SmoothingRecursiveGaussian(prepared.image, spacing / 2))
+    return grid.resample(sitk.SmoothingRecursiveGaussian(sitk.Clamp(prepared.image, upperBound=1.0), spacing / 2))
 
 
 def _method() -> sitk.ImageRegistrationMethod:

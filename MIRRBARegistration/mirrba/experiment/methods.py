@@ -22,7 +22,7 @@ PACKAGES = {
 }
 
 # Raised when a change of the engine changes what MIRRBA's presets return: older results then do not count.
-ENGINE = 9
+ENGINE = 10
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Method:
         return f"{self.title} needs {PACKAGES[self.backend]}, which is not installed; pip install 'mirrba[baselines]'."
 
 
-# The baselines get the intensities that MIRRBA normalises for itself (docs/method.md): "suv" gives them the volumes as
+# The baselines get the intensities that the paper's network gets (docs/method.md): "suv" gives them the volumes as
 # they are.
 _INTENSITIES = {"intensities": "normalised"}
 
