@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 import slicer
 from panel_user import LONG, VISIBLE, childOf, isAlive, nodeNames
 
@@ -89,8 +90,8 @@ def test_stop_and_keep_makes_a_result_of_the_present_state(user):
     assert user.ui.statusLabel.text == "Keeping the present state…"
     assert not user.ui.keepButton.enabled
     user.waitsForTheEnd()
-    assert user.ui.statusLabel.text.startswith("Done in")
-    assert user.parameters.result is not None
+    assert user.ui.statusLabel.text.startswith("Stopped early, after 0:")
+    assert user.parameters.result.GetName() == "Baseline PET to Follow-up PET result, stopped early"
 
 
 def test_cancel_stops_the_child_and_leaves_the_scene_as_it_was(user):
@@ -119,6 +120,42 @@ def test_a_cancelled_preview_leaves_nothing_behind(user):
     user.clicks(user.ui.applyButton)
     user.waitsForTheEnd()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before
+
+
+def test_a_preview_that_is_no_longer_wanted_goes_and_the_views_are_as_before(user):
+    before = user.application.layoutManager.layout
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+    shown = user.application.layoutManager.layout
+    assert shown != before
+    user.ui.previewCheckBox.checked = False
+    assert user.panel.run._preview is None
+    assert user.application.layoutManager.layout == before
+    user.ui.previewCheckBox.checked = True
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+    assert user.application.layoutManager.layout == shown
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+
+
+@pytest.mark.parametrize("end", ["cancel", "fail", "close"])
+def test_a_run_that_comes_to_nothing_puts_the_baseline_back_under_its_transform(user, end):
+    pair = user.loadsAPair()
+    user.ui.volumeCheckBox.checked = False
+    user.registers()
+    transform = pair.baselineVolume.GetParentTransformNode()
+    assert transform is not None
+    child = user.startsALongRun()
+    assert pair.baselineVolume.GetParentTransformNode() is None
+    user.widget.exit()
+    if end == "close":
+        user.panel.run.close()
+    else:
+        user.clicks(user.ui.applyButton) if end == "cancel" else os.kill(child, 9)
+        user.waitsForTheEnd()
+    assert pair.baselineVolume.GetParentTransformNode() is transform
 
 
 def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):

@@ -161,7 +161,7 @@ class Panel(VTKObservationMixin):
 
     def _onTask(self, task: Task) -> None:
         if task.state is TaskState.DONE:
-            self.parameters.result = addResult(task.job)
+            self.parameters.result = addResult(task.job, task.isKept)
             if not task.isKept:
                 self.method.rememberDuration(task.request.config, task.job.metrics["seconds"])
             self.review.open()

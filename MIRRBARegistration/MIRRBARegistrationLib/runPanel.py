@@ -51,6 +51,8 @@ class RunPanel:
         self._parameters = None
         self._lossPlot = LossPlot()
         self._preview = None
+        self._takenOut: list[tuple] = []
+        """Nodes and the transforms that they lay under, for a run that comes to nothing."""
         self._stage = ""
         self._finishedLogs: list[str] = []
         self._timer = qt.QTimer()
@@ -67,6 +69,8 @@ class RunPanel:
 
     def update(self, isEngineReady: bool) -> None:
         """The button says what it does, or what is missing."""
+        if self._preview is not None and not self._parameters.livePreview:
+            self._endPreview()
         if self.queue is not None:
             self._showRunning()
         else:
@@ -82,7 +86,7 @@ class RunPanel:
             onPreview=self._onPreview if self._parameters.livePreview else None,
         )
         for started in requests:
-            _takeOutOfResults(started.inputs)
+            self._takenOut += _takeOutOfResults(started.inputs)
         self.queue = RunQueue(requests, callbacks, self._startProcess)
         self._lossPlot.clear()
         self._finishedLogs = []
@@ -121,6 +125,7 @@ class RunPanel:
             self.queue.close()
             self.queue = None
         self._removePreview()
+        self._putBack()
         self._lossPlot.remove()
         self._ui.progressBar.visible = False
         self._ui.keepButton.visible = False
@@ -166,7 +171,7 @@ class RunPanel:
 
     def _onPreview(self, volumeNode) -> None:
         fixed = self.queue.current.request.inputs.fixedVolume
-        if fixed.GetScene() is None or not self._isEntered():
+        if fixed.GetScene() is None or not self._isEntered() or not self._parameters.livePreview:
             return
         if self._preview is None or self._preview.GetScene() is None:
             self._showViews()
@@ -190,6 +195,8 @@ class RunPanel:
             self._review.memory.forgetLayout()
         elif task.state in (TaskState.CANCELLED, TaskState.FAILED):
             self._giveBackViews()
+        if self.queue.isOver:
+            self._endTakenOut()
         self._stage = ""
         self._onTask(task)
 
@@ -198,6 +205,26 @@ class RunPanel:
         self._review.memory.giveBackDisplays()
         self._review.memory.giveBackLayout()
         self._lossPlot.remove()
+
+    def _endPreview(self) -> None:
+        """The user does not want it any longer."""
+        task = self.queue.current if self.queue is not None else None
+        self._removePreview(task.request.inputs if task is not None else None)
+        self._review.memory.giveBackDisplays()
+        self._review.memory.giveBackLayout()
+
+    def _endTakenOut(self) -> None:
+        if any(task.state is TaskState.DONE for task in self.queue.tasks):
+            self._takenOut = []
+        self._putBack()
+
+    def _putBack(self) -> None:
+        """Under the transforms of earlier results that the nodes were taken out of."""
+        for node, transform in self._takenOut:
+            isThere = node.GetScene() is not None and transform.GetScene() is not None
+            if isThere and node.GetParentTransformNode() is None:
+                node.SetAndObserveTransformNodeID(transform.GetID())
+        self._takenOut = []
 
     def _finish(self) -> None:
         self._timer.stop()
@@ -313,7 +340,8 @@ def _doneText(tasks: list[Task]) -> str:
     if len(tasks) > 1:
         return _("Done: {count} follow-ups.").format(count=len(tasks))
     metrics = tasks[0].job.metrics
-    parts = [_("Done in {time}").format(time=durationText(metrics["seconds"]))]
+    text = _("Stopped early, after {time}") if tasks[0].isKept else _("Done in {time}")
+    parts = [text.format(time=durationText(metrics["seconds"]))]
     for key, label in (("dice_organs", _("Dice of organs")), ("dice_lesions", _("Dice of lesions"))):
         if metrics.get(key) is not None:
             parts.append(f"{label} {metrics[key]:.2f}")
@@ -340,9 +368,15 @@ def _present(node):
     return node if node.GetScene() is not None else None
 
 
-def _takeOutOfResults(inputs: Inputs) -> None:
-    """A transform that an earlier run made, and that was put over the volume, is not to count twice."""
+def _takeOutOfResults(inputs: Inputs) -> list[tuple]:
+    """A transform that an earlier run made, and that was put over the volume, is not to count twice.
+
+    Returns what was taken out, and of which transform.
+    """
+    takenOut = []
     for node in inputs.nodes():
         parent = node.GetParentTransformNode()
         if parent is not None and parent.GetAttribute(OUTPUT_ATTRIBUTE) is not None:
             node.SetAndObserveTransformNodeID(None)
+            takenOut.append((node, parent))
+    return takenOut
