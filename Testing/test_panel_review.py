@@ -2,6 +2,7 @@
 
 import pytest
 import slicer
+import vtk
 from panel_user import overlayLayers, shownVolumes
 
 
@@ -32,6 +33,11 @@ def test_a_scene_that_was_saved_in_review_gives_the_user_s_colours_back(user, tm
     assert looks(follow)[0] == "vtkMRMLColorTableNodeGreen"
     user.widget.exit()
     assert [looks(follow), looks(baseline)] == before
+
+
+def a_segment(name, centre=None, **scores) -> dict:
+    """A row as the engine writes it."""
+    return {"name": name, "fate": "matched", "role": "lesion", "centre_fixed_lps": centre, **scores}
 
 
 AFTER = [
@@ -339,3 +345,65 @@ def test_a_baseline_under_a_transform_of_the_user_s_has_no_after_without_a_warpe
     user.getsAResult(pair)
     assert user.ui.afterButton.enabled
     assert user.ui.afterButton.toolTip == toolTip
+
+
+def isInView(tag, position) -> bool:
+    """Whether a point (RAS mm) lies in what the view shows."""
+    from MIRRBARegistrationLib import layout
+
+    node = layout.sliceNode(tag)
+    rasToXY = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), rasToXY)
+    x, y, z, _ = rasToXY.MultiplyPoint([*position, 1.0])
+    width, height, _ = node.GetDimensions()
+    return 0 <= x <= width and 0 <= y <= height and abs(z) < 1e-3
+
+
+def test_a_result_whose_follow_up_lies_elsewhere_is_brought_into_view(user):
+    """Two scanners put their origins where they like."""
+    from MIRRBARegistrationLib import layout
+
+    pair = user.loadsAPair()
+    far = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.followUpVolume, "Far follow-up")
+    x, y, z = far.GetOrigin()
+    far.SetOrigin(x, y, z + 3000)
+    near = user.getsAResult(pair)
+    user.getsAResult(pair, fixedVolume=far)
+    for result in (near, user.panel.review._result, near):
+        user.parameters.result = result.table
+        user.application.processEvents(50)
+        bounds = [0.0] * 6
+        result.fixedVolume.GetRASBounds(bounds)
+        middle = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
+        for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY):
+            layout.sliceNode(tag).JumpSliceByOffsetting(*middle)
+            assert isInView(tag, middle)
+
+
+def test_the_zoom_stays_with_another_result_of_the_same_follow_up(user):
+    from MIRRBARegistrationLib import layout
+
+    pair = user.loadsAPair()
+    first = user.getsAResult(pair)
+    user.getsAResult(pair)
+    layout.sliceNode(layout.FIXED).SetFieldOfView(80, 80, 1)
+    user.parameters.result = first.table
+    user.application.processEvents(50)
+    assert layout.sliceNode(layout.FIXED).GetFieldOfView()[:2] == (80, 80)
+
+
+def test_a_row_brings_its_lesion_into_a_view_that_is_zoomed_in_elsewhere(user):
+    from MIRRBARegistrationLib import layout
+
+    pair = user.loadsAPair()
+    user.getsAResult(pair, segments=[a_segment("lesion 1", (-60, 40, 700)), a_segment("lesion 2", (-62, 41, 702))])
+    for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY):
+        node = layout.sliceNode(tag)
+        node.SetFieldOfView(90, 90 * node.GetFieldOfView()[1] / node.GetFieldOfView()[0], 1)
+        node.SetXYZOrigin(300, 0, 0)
+    user.ui.segmentsTable.setCurrentCell(0, 0)
+    assert all(isInView(tag, (60, -40, 700)) for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY))
+    matrix = layout.sliceNode(layout.FIXED).GetSliceToRAS()
+    centre = [matrix.GetElement(axis, 3) for axis in range(3)]
+    user.ui.segmentsTable.setCurrentCell(1, 0)
+    assert [matrix.GetElement(axis, 3) for axis in (0, 2)] == [centre[0], centre[2]]  # it was in view: no jerk

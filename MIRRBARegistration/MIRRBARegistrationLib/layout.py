@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import slicer
+import vtk
 
 FIXED, MOVING, OVERLAY = "MIRRBAFixed", "MIRRBAMoving", "MIRRBAOverlay"
 """Layout names of the three slice views."""
@@ -102,13 +103,25 @@ def setOrientation(orientation: str) -> None:
 
 
 def jumpTo(position: tuple[float, float, float]) -> None:
-    """Bring every slice view to a point (RAS mm), and the crosshair with them; zoom and centre stay."""
+    """Bring every slice view to a point (RAS mm), and the crosshair with them; zoom and centre stay.
+
+    But one of our views in which the point would not be seen is centred on it.
+    """
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         node.JumpSliceByOffsetting(*position)
+        if node.GetLayoutName() in _LABELS and not _isSeen(node, position):
+            node.JumpSliceByCentering(*position)
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*position)
         crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
+
+
+def _isSeen(node, position: tuple[float, float, float]) -> bool:
+    rasToXY = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), rasToXY)
+    point = rasToXY.MultiplyPoint([*position, 1.0])
+    return all(0 <= point[axis] <= node.GetDimensions()[axis] for axis in range(2))
 
 
 def _byLayoutName(className: str, tag: str):

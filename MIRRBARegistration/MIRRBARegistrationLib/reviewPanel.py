@@ -28,6 +28,7 @@ class ReviewPanel:
         self._parameters = None
         self._shown: tuple | None = None
         self._result: Result | None = None
+        self._fixedID: str | None = None
         self._flickerOn = True
         self._afterToolTip = ui.afterButton.toolTip
         self._shortcuts: list = []
@@ -87,6 +88,7 @@ class ReviewPanel:
         if self._parameters.result is None:
             return
         self._result = Result(self._parameters.result)  # nodes may have been removed since
+        self._fitSoon(self._result.fixedVolume)
         layout.showReviewLayout(self._parameters.showLossPlot)
         view = self._view(self._result)
         self._review.show(self._result, view, self._flickerOn)
@@ -94,6 +96,13 @@ class ReviewPanel:
             self._flickerTimer.start()
         else:
             self._flickerTimer.stop()
+
+    def _fitSoon(self, fixedVolume) -> None:
+        """Where the views are new, or another follow-up comes into them, which may lie elsewhere."""
+        fixedID = fixedVolume.GetID() if fixedVolume is not None else self._fixedID
+        if layout.sliceNode(layout.FIXED) is None or self._fixedID not in (None, fixedID):
+            qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
+        self._fixedID = fixedID
 
     def enter(self) -> None:
         """The module is shown: its keys work, and so do its colours."""
@@ -128,7 +137,7 @@ class ReviewPanel:
         self._isOpenDue = False
         self._review.clear()
         self._review.memory.closeScene()
-        self._shown = self._result = None
+        self._shown = self._result = self._fixedID = None
 
     def step(self, by: int) -> None:
         """Go to the next or the previous row, around the end."""
