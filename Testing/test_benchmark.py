@@ -113,6 +113,7 @@ def test_bad_options_get_a_sentence(arguments, sentence, tmp_path):
     assert run.returncode == 2
     assert sentence in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_unasked_it_takes_our_presets_and_the_peers_that_are_installed(monkeypatch):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from mirrba import cli
 from mirrba.experiment import claims, paper, tables
 from mirrba.experiment.methods import METHODS, find
 from mirrba.experiment.scoreboard import METRICS, Scoreboard, write_csv
@@ -253,12 +254,37 @@ def test_bad_usage_is_a_sentence(tmp_path):
         (["--quick", "--device", "magic"], "--device takes"),
         (["--quick", "--set", "speed=2"], "no setting 'speed'"),
         (["--quick", "--set", "seed=2"], "use --seed"),
+        (["--quick", "--methods", "identity,default", "--set", "foo=1"], "--set is for the paper's networks, of which"),
         ([tmp_path / "nowhere"], "no such folder"),
     ):
         code, _, error = ended(experiment(*arguments, "-o", tmp_path / "out"))
         assert code == 2
         assert expected in error
         assert "Traceback" not in error
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["experiment", "benchmark"])
+@pytest.mark.parametrize(
+    ("out", "is_taken"), [(".", False), ("out", False), ("new/out", False), ("derivatives/out", True)]
+)
+def test_results_do_not_lie_among_the_pairs(tmp_path, capsys, command, out, is_taken):
+    (tmp_path / "pair-001").mkdir()  # without its files: refused as soon as the cohort is read
+    assert cli.main([command, str(tmp_path), "-o", str(tmp_path / out)]) == 2
+    error = capsys.readouterr().err
+    assert ("would lie among the pairs" in error) != is_taken
+    assert ("the moving volume is missing" in error) == is_taken
+    assert {path.name for path in tmp_path.iterdir()} <= {"pair-001", "new", "derivatives"}
+
+
+def test_a_quick_look_tells_what_was_set(study):
+    report = (study / "report.md").read_text()
+    scores = (study / "scores.csv").read_text()
+    methods = ["--methods", "mirrba-level-1", "--device", "cpu", "--report-only"]
+    assert ended(experiment("--quick", *methods, "--set", "spacing=30", "-o", study))[0] == 1
+    assert "with spacing=30" in (study / "report.md").read_text()
+    (study / "report.md").write_text(report)
+    (study / "scores.csv").write_text(scores)
 
 
 @pytest.fixture(scope="module")

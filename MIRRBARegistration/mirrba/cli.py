@@ -179,11 +179,14 @@ def _evaluate_parser(commands: Any) -> None:
     parser.add_argument("--warped-seg", metavar="S", type=Path, required=True, help="the baseline's segments, warped")
     parser.add_argument("--moving-seg", metavar="S", type=Path, help="the baseline's segments, for volumes and fates")
     parser.add_argument(
-        "--fixed", metavar="PET", type=Path, help="the follow-up: uptake in --warped-seg, grid and body"
+        "--fixed",
+        metavar="PET",
+        type=Path,
+        help="the follow-up, for the uptake in --warped-seg, and where --transform is scored",
     )
     parser.add_argument("--moving", metavar="PET", type=Path, help="the baseline, for the uptake in --moving-seg")
     parser.add_argument(
-        "--transform", metavar="T", type=Path, help="for its Jacobian on --fixed's, else --fixed-seg's grid"
+        "--transform", metavar="T", type=Path, help="transform, for its Jacobian on --fixed's grid (else --fixed-seg's)"
     )
     error = parser.add_mutually_exclusive_group()
     error.add_argument("--landmarks", metavar="CSV", type=Path, help="for tre_mm: as 'mirrba phantom' writes them")
@@ -423,8 +426,7 @@ def _experiment(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         report_only=options.report_only,
     )
-    jobs.prepare_output(options.output)
-    with Bar(sys.stderr) as bar:
+    with jobs.output_folder(options.output), Bar(sys.stderr) as bar:
         failed = run_study(study, bar.tell)
     return _told(failed, options.output / "report.md")
 
@@ -443,8 +445,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         options.threads,
         options.device,
     )
-    jobs.prepare_output(options.output)
-    with Bar(sys.stderr) as bar:
+    with jobs.output_folder(options.output), Bar(sys.stderr) as bar:
         failed = run_benchmark(benchmark, bar.tell)
     return _told(failed, options.output / "benchmark.md")
 

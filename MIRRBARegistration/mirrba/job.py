@@ -125,18 +125,11 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
 
     `tell` gets the progress, warning and preview events; the other two are as in `register`.
     """
-    made = not os.path.exists(output)  # not Path.exists, which raises for a name that is too long
-    prepare_output(output)
-    try:
+    with output_folder(output):
         keep_inputs(job, output)
         with alone_in(output):
             _sweep(output)
             return _run(job, output, tell, should_stop, should_keep)
-    except BaseException:
-        if made:
-            with suppress(OSError):  # of a run that can be resumed, there is something in it
-                output.rmdir()
-        raise
 
 
 def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Asked) -> dict[str, Any]:
@@ -238,6 +231,20 @@ class Previews:
             self._warned = True
             message = "A preview could not be written to the job folder (is the disk full?); the registration goes on."
             self._tell({"event": "warning", "message": message})
+
+
+@contextmanager
+def output_folder(output: Path) -> Iterator[None]:
+    """A folder for results. One that is made for them is gone again where nothing comes of it; raises InputError."""
+    made = not os.path.exists(output)  # not Path.exists, which raises for a name that is too long
+    prepare_output(output)
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):  # there is something in it that is of use: stages, or a study's results
+                output.rmdir()
+        raise
 
 
 def prepare_output(output: Path) -> None:

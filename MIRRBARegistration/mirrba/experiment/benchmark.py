@@ -19,7 +19,7 @@ from ..phantom import check_asked, write_pairs
 from ..phantom.warped import write_warped
 from . import figures
 from .cluster import cores
-from .cohort import Pair, read_cohort
+from .cohort import Pair, check_apart, read_cohort
 from .methods import METHODS, PACKAGES, Method, find
 from .report import write_text
 from .run_pair import run_pair
@@ -74,6 +74,8 @@ def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
     Raises InputError, MirrbaError. What OUT holds already is not run again.
     """
     check_packages()
+    if benchmark.cohort is not None:
+        check_apart(benchmark.cohort, benchmark.out)
     threads = cores() if benchmark.threads is None else benchmark.threads
     settings = settings_of(threads, 0, benchmark.device, None)
     methods = _methods(benchmark.methods)

@@ -102,7 +102,7 @@ def check_cohort(folder: str | Path) -> tuple[list[Pair], list[str]]:
     root = Path(folder)
     if not root.is_dir():
         return [], [f"{root}: there is no such folder; give one that holds a folder per pair."]
-    places = [p for p in sorted(root.iterdir()) if p.is_dir() and p.name not in SKIPPED and p.name[0] != "."]
+    places = [p for p in sorted(root.iterdir()) if p.is_dir() and _may_be_a_pair(p.name)]
     if not places:
         single = any(_files(root, part) for part in ("fixed", "moving"))
         what = "it is a single pair, so give the folder that holds it" if single else "make one per pair in it"
@@ -117,6 +117,17 @@ def check_cohort(folder: str | Path) -> tuple[list[Pair], list[str]]:
             pairs.append(pair)
             problems += [f"{pair.name}: {sentence}" for sentence in _problems(pair)]
     return pairs, problems
+
+
+def check_apart(cohort: Path, out: Path) -> None:
+    """Raises InputError where what is written into `out` would be taken for a pair of the cohort."""
+    root, place = cohort.resolve(), out.resolve()
+    if place == root or (root in place.parents and _may_be_a_pair(place.relative_to(root).parts[0])):
+        raise InputError(f"{out}: the results would lie among the pairs of the cohort; choose another output folder.")
+
+
+def _may_be_a_pair(name: str) -> bool:
+    return name not in SKIPPED and not name.startswith(".")
 
 
 def read_roles(path: Path) -> Segmentation:

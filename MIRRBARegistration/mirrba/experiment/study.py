@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError, MirrbaError
 from .cluster import Progress, cores, run_cohort, stored
-from .cohort import Cohort, read_cohort
+from .cohort import Cohort, check_apart, read_cohort
 from .methods import METHODS, Method, find, is_of_paper
 from .store import Record, Store
 from .task import Settings
@@ -54,12 +54,14 @@ class Study:
 def run_study(study: Study, tell: Tell) -> list[Record]:
     """Run it, write OUT/report.md, and return what failed. `tell` gets progress and warning events, as `Bar` does."""
     check_packages()
+    if study.cohort is not None:
+        check_apart(study.cohort, study.out)
     # One thread each keeps all cores busy where imports take as long as the registration.
     usual = 1 if study.quick else min(2, cores())
     threads = usual if study.threads is None else study.threads
     settings = settings_of(threads, study.seed, study.device, study.timeout_s)
     methods, notes = _methods(study)
-    methods = [_changed(method, study.changes) for method in methods]
+    methods = _changed(methods, study.changes)
     cohort = _cohort(study, tell)
     if study.methods is None and len(cohort.pairs) < 2:  # named, they are refused
         methods = [method for method in methods if not method.trained]
@@ -125,12 +127,14 @@ def _methods(study: Study) -> tuple[list[Method], list[str]]:
     return chosen, [f"Left out of the quick look, since each {why}: {', '.join(who)}." for why, who in grouped.items()]
 
 
-def _changed(method: Method, changes: Mapping[str, Any]) -> Method:
-    """With --set laid over it, if it is one of the paper's. Raises InputError."""
+def _changed(methods: Sequence[Method], changes: Mapping[str, Any]) -> list[Method]:
+    """With --set laid over the paper's. Raises InputError."""
     for name, option in (("preset", "methods"), ("device", "device"), ("seed", "seed")):
         if name in changes:
             raise InputError(f"--set {name}=… is not for an experiment; use --{option}.")
-    return method.changed(**changes) if is_of_paper(method) else method
+    if changes and not any(map(is_of_paper, methods)):
+        raise InputError("--set is for the paper's networks, of which --methods names none; name one, or leave it out.")
+    return [method.changed(**changes) if is_of_paper(method) else method for method in methods]
 
 
 def _left_out(method: Method) -> str | None:
@@ -167,10 +171,11 @@ def _cohort(study: Study, tell: Tell) -> Cohort:
 
 
 def _described(study: Study) -> str:
+    changes = ", ".join(f"{name}={value}" for name, value in study.changes.items())
     if study.quick:
-        return "A quick look: a few iterations of each method, which say nothing on how good it is."
-    if study.changes:
-        changes = ", ".join(f"{name}={value}" for name, value in study.changes.items())
+        told = "A quick look: a few iterations of each method, which say nothing on how good it is."
+        return f"{told} The paper's methods are with {changes}." if changes else told
+    if changes:
         return f"Every method with its settings from docs/experiment.md, but the paper's methods with {changes}."
     return "Every method with its full settings (docs/experiment.md)."
 
