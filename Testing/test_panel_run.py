@@ -158,6 +158,20 @@ def test_a_run_that_comes_to_nothing_puts_the_baseline_back_under_its_transform(
     assert pair.baselineVolume.GetParentTransformNode() is transform
 
 
+def test_a_baseline_that_only_the_review_put_under_a_transform_is_not_left_there(user):
+    pair = user.loadsAPair()
+    user.registers()
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("Baseline PET to Follow-up PET"))
+    user.application.processEvents(50)
+    user.panel.review.show()
+    assert pair.baselineVolume.GetParentTransformNode() is not None
+    user.startsALongRun()
+    user.widget.exit()
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+    assert pair.baselineVolume.GetParentTransformNode() is None
+
+
 def test_a_failure_is_a_sentence_in_the_panel_and_no_box(user):
     user.loadsAPair()
     os.kill(user.startsALongRun(), 9)

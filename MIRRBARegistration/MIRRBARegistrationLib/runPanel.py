@@ -85,6 +85,7 @@ class RunPanel:
             onProgress=self._onProgress,
             onPreview=self._onPreview if self._parameters.livePreview else None,
         )
+        self._review.memory.giveBackPlaces()  # what it has put under a transform is not to be put back there
         for started in requests:
             self._takenOut += _takeOutOfResults(started.inputs)
         self.queue = RunQueue(requests, callbacks, self._startProcess)
