@@ -155,9 +155,9 @@ def test_a_renamed_or_removed_segment_is_seen_at_once(user):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda ui: setattr(ui.iterationsLineEdit, "text", "many"), "Setting 'iterations' cannot be 'many'"),
-        (lambda ui: setattr(ui.spacingLineEdit, "text", "-3"), "Setting 'spacing'"),
-        (lambda ui: setattr(ui.levelsLineEdit, "text", "9"), "Setting 'depth'"),
+        (lambda ui: setattr(ui.iterationsLineEdit, "text", "many"), "Advanced › Iterations cannot be 'many'"),
+        (lambda ui: setattr(ui.spacingLineEdit, "text", "-3"), "Advanced › Working grid (mm) cannot be"),
+        (lambda ui: setattr(ui.levelsLineEdit, "text", "9"), "Advanced › Levels cannot be"),
         (lambda ui: ui.fixedVolumeSelector.setCurrentNode(None), "Select a follow-up PET (fixed)"),
         (lambda ui: ui.movingVolumeSelector.setCurrentNode(None), "Select a baseline PET (moving)"),
         (lambda ui: ui.movingVolumeSelector.setCurrentNode(ui.fixedVolumeSelector.currentNode()), "same volume"),

@@ -1,11 +1,18 @@
 """Choices kept with the scene, the engine's installation, devices and presets in the panel."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicer
+from hostile import body
+from mirrba import images, initialise, ladder, presets, registration, transforms
+from mirrba.errors import MirrbaError
+from mirrba.images import Prepared
 from panel_user import MODULE_FILE, AnsweredQuery, User
 
 
@@ -104,3 +111,81 @@ def test_slicers_own_process_never_loads_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "False"
+
+
+# Settings in the engine's sentences
+
+
+def pairApart(millimetres: float) -> list[Prepared]:
+    other = body()
+    other.SetOrigin((millimetres, 0.0, 0.0))
+    return [Prepared.of(image, "PET") for image in (body(), other)]
+
+
+def withoutOverlap():
+    images.body_box(*pairApart(3000), sitk.Transform(3, sitk.sitkIdentity))
+
+
+def withAThinOverlap():
+    pair = pairApart(308)
+    images.working_pair(*pair, sitk.Transform(3, sitk.sitkIdentity), images.Geometry.from_image(pair[0].image))
+
+
+def withoutAnAlignment():
+    initialise._descend([one.image for one in pairApart(3000)], sitk.Euler3DTransform(), 8.0, [1])
+
+
+def withoutMemory(**settings):
+    config = presets.resolve("fast", device="cpu", **settings)
+    raise registration._out_of_memory(ladder.first(registration.devices.choose("cpu")), config)
+
+
+@pytest.mark.parametrize(
+    ("fail", "inThePanel"),
+    [
+        (withoutOverlap, "start with Advanced › Initialisation: Centre of mass or Affine, which first"),
+        (withAThinOverlap, "or set another initialisation or a finer working grid."),
+        (withoutAnAlignment, "start with Advanced › Initialisation: Centre of mass or None."),
+        (withoutMemory, "or set a working grid coarser."),
+        (lambda: withoutMemory(spacing=6), "or set a working grid coarser than 6 mm."),
+        (lambda: presets.resolve("mirrba", depth=9), "Advanced › Levels cannot be 9; it takes 1 to 4."),
+        (lambda: presets.resolve("default", smooth=2), "Advanced › Smoothness λ is the network's"),
+        (lambda: presets.resolve("mirrba", iterations="many"), "Advanced › Iterations cannot be 'many'"),
+        (lambda: presets.resolve(spacing="0"), "Advanced › Working grid (mm) cannot be 0.0"),
+    ],
+)
+def test_the_engine_s_sentences_name_settings_as_the_panel_does(user, fail, inThePanel):
+    from MIRRBARegistrationLib.settingNames import inPanelsWords
+
+    with pytest.raises(MirrbaError) as failure:
+        fail()
+    sentence = inPanelsWords(str(failure.value))
+    assert inThePanel in sentence
+    assert not re.search(r"\binit\b|spacing|Setting '", sentence)
+
+
+def test_a_warning_names_settings_as_the_panel_does(user, caplog):
+    from MIRRBARegistrationLib.settingNames import inPanelsWords
+
+    transforms._widths(np.full((8, 8, 8, 3), 40.0), images.Geometry.from_image(body(size=(8, 8, 8))))
+    (warning,) = caplog.messages
+    assert inPanelsWords(warning).endswith("start with Advanced › Initialisation: Affine or Centre of mass.")
+
+
+def test_settings_are_called_in_sentences_as_they_are_on_their_labels(user):
+    from MIRRBARegistrationLib import settingNames
+
+    names = {
+        name: settingNames.inPanelsWords(f"Setting '{name}'") for name in ("depth", "iterations", "smooth", "spacing")
+    }
+    labels = (user.ui.levelsLabel, user.ui.iterationsLabel, user.ui.smoothLabel, user.ui.spacingLabel)
+    assert [f"Advanced › {label.text}" for label in labels] == [f"{name}:" for name in names.values()]
+    assert user.ui.initialisationLabel.text == "Initialisation:"
+
+
+def test_a_run_that_fails_for_a_setting_names_it_as_the_panel_does(user):
+    pair = user.loadsAPair()
+    pair.baselineVolume.SetOrigin(3000, 0, 0)
+    user.ui.movingSegmentationSelector.setCurrentNode(None)
+    user.registers()
+    assert "start with Advanced › Initialisation: Centre of mass or Affine" in user.ui.statusLabel.text

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from .errors import InputError
 from .parameters import Initialisation
 from .registrationJob import Inputs, Outputs, checkRequest
+from .settingNames import inPanelsWords
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Request:
         try:
             resolve(**self.config)
         except MirrbaError as error:
-            raise InputError(str(error)) from None
+            raise InputError(inPanelsWords(str(error))) from None
 
 
 def registration(parameters) -> Request:

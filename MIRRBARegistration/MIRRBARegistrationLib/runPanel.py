@@ -18,6 +18,7 @@ from .methodPanel import durationText
 from .registrationJob import Inputs
 from .review import Review
 from .runQueue import QueueCallbacks, RunQueue, Task, TaskState
+from .settingNames import inPanelsWords
 
 POLL_MSEC = 100
 _STEPS = 1000
@@ -159,7 +160,7 @@ class RunPanel:
 
     def _onProgress(self, event: Event) -> None:
         if event["event"] == "warning":
-            self._log(_("Warning: {message}").format(message=event["message"]))
+            self._log(_("Warning: {message}").format(message=inPanelsWords(event["message"])))
             return
         if event["stage"] != self._stage:
             self._stage = event["stage"]

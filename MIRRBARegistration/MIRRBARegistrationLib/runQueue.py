@@ -11,6 +11,7 @@ from .backgroundJob import Event, JobState
 from .errors import RegistrationError
 from .registrationJob import Callbacks, RegistrationJob
 from .request import Request
+from .settingNames import inPanelsWords
 
 
 class TaskState(enum.Enum):
@@ -116,7 +117,7 @@ class RunQueue:
 
     def _jobCallbacks(self, task: Task) -> Callbacks:
         def onFailed(error: RegistrationError) -> None:
-            task.error = error
+            task.error = RegistrationError(inPanelsWords(error.message), error.kind, error.details)
             self._end(task, TaskState.CANCELLED if error.kind == "cancelled" else TaskState.FAILED)
 
         return Callbacks(
