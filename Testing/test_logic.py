@@ -21,7 +21,9 @@ from MIRRBARegistrationLib import (
     RegistrationCancelled,
     RegistrationError,
     backgroundJob,
+    registrationJob,
 )
+from MIRRBARegistrationLib.guess import OUTPUT_ATTRIBUTE
 from vtk.util.numpy_support import numpy_to_vtk
 
 STAND_IN = """
@@ -468,6 +470,31 @@ def test_a_parent_that_cannot_be_respected_is_refused_and_leaves_no_folder(
     shear.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
     moving.SetAndObserveTransformNodeID(shear.GetID())
     assertRefused(logic, jobFolders, "shears it", fixed, moving)
+
+
+def bend(node) -> None:
+    node.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+
+
+def shear(node) -> None:
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 1, 0.1)
+    node.SetMatrixTransformToParent(matrix)
+
+
+@pytest.mark.parametrize(("spoil", "message"), [(bend, "under a non-linear transform"), (shear, "shears it")])
+def test_a_segmentation_under_a_parent_that_cannot_be_respected_is_refused_before_a_run(
+    application, fixed, moving, segmentation, spoil, message
+):
+    inputs = registrationJob.Inputs(fixed, moving, segmentation)
+    parent = transformNode(application, "parent", (1, 2, 3))
+    segmentation.SetAndObserveTransformNodeID(parent.GetID())
+    registrationJob.checkRequest(inputs, registrationJob.Outputs())
+    spoil(parent)
+    with pytest.raises(InputError, match=f"'segments' lies .*{message}"):
+        registrationJob.checkRequest(inputs, registrationJob.Outputs())
+    parent.SetAttribute(OUTPUT_ATTRIBUTE, "1")  # that of an earlier result is taken off
+    registrationJob.checkRequest(inputs, registrationJob.Outputs())
 
 
 # The engine itself

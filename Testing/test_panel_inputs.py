@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 import slicer
+import vtk
 from panel_user import MODULE_FILE
 
 
@@ -168,6 +169,38 @@ def test_the_button_says_what_is_wrong_before_it_is_pressed(user, change, senten
     change(user.ui)
     assert sentence in user.reads
     assert not user.ui.applyButton.enabled
+
+
+@pytest.mark.parametrize("name", ["movingSegmentation", "fixedSegmentation", "movingVolume"])
+def test_the_button_sees_at_once_that_a_node_is_put_under_a_transform_and_taken_out(user, name):
+    user.loadsAPair()
+    node = getattr(user.parameters, name)
+    bend = bending()
+    node.SetAndObserveTransformNodeID(bend.GetID())
+    assert f"'{node.GetName()}' lies under a non-linear transform; take it out of 'bend'" in user.reads
+    assert not user.ui.applyButton.enabled
+    node.SetAndObserveTransformNodeID(None)
+    assert user.ui.applyButton.enabled
+    assert user.ui.statusLabel.text == ""
+
+
+def test_the_button_no_longer_watches_a_node_that_is_not_chosen(user):
+    pair = user.loadsAPair()
+    user.ui.fixedSegmentationSelector.setCurrentNode(None)
+    pair.followUpSegmentation.SetAndObserveTransformNodeID(bending().GetID())
+    assert user.ui.applyButton.enabled
+    user.ui.fixedSegmentationSelector.setCurrentNode(pair.followUpSegmentation)
+    assert not user.ui.applyButton.enabled
+
+
+def bending():
+    transform = vtk.vtkThinPlateSplineTransform()
+    transform.SetBasisToR()
+    for points in (transform.SetSourceLandmarks, transform.SetTargetLandmarks):
+        points(vtk.vtkPoints())
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "bend")
+    node.SetAndObserveTransformToParent(transform)
+    return node
 
 
 def test_without_any_output_there_is_nothing_to_do(user):

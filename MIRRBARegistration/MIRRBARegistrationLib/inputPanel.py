@@ -37,6 +37,7 @@ class InputPanel(VTKObservationMixin):
         self._ui.sampleDataButton.visible = not hasVolume
         self._ui.swapButton.enabled = parameters.fixedVolume is not None or parameters.movingVolume is not None
         self._listSegments(parameters.movingSegmentation)
+        self._watchTransforms()
 
     def _onSampleData(self) -> None:
         """It takes some seconds; the application stays alive meanwhile."""
@@ -87,7 +88,7 @@ class InputPanel(VTKObservationMixin):
             self._parameters.leftOutSegments = []  # identifiers of another segmentation mean nothing here
         self._listed = listed
         self._fill(segments)
-        self.removeObservers()
+        self.removeObservers(self._onSegmentsChanged)
         if segmentation is not None:
             for event in (
                 slicer.vtkSegmentation.SegmentAdded,
@@ -95,6 +96,19 @@ class InputPanel(VTKObservationMixin):
                 slicer.vtkSegmentation.SegmentModified,
             ):
                 self.addObserver(segmentation, event, self._onSegmentsChanged)
+
+    def _watchTransforms(self) -> None:
+        """What is chosen may be put under a transform, or taken out of one, in any module."""
+        chosen = (
+            self._parameters.fixedVolume,
+            self._parameters.movingVolume,
+            self._parameters.movingSegmentation,
+            self._parameters.fixedSegmentation,
+            *self._parameters.followUps,
+        )
+        self.removeObservers(self._onTransformChanged)
+        for node in {node for node in chosen if node is not None}:
+            self.addObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._onTransformChanged)
 
     def _fill(self, segments: list[tuple[str, str]]) -> None:
         self._isFilling = True
@@ -116,6 +130,11 @@ class InputPanel(VTKObservationMixin):
         self._parameters.leftOutSegments = [
             item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Unchecked
         ]
+
+    def _onTransformChanged(self, caller, event) -> None:
+        if self._parameters is not None:
+            # through the parameter node: everybody who shows what can be done now is updated
+            self._parameters.Modified()
 
     def _onSegmentsChanged(self, caller, event) -> None:
         if self._parameters is not None:

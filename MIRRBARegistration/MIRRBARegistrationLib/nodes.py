@@ -86,6 +86,19 @@ def volumeToWorldMatrix(volumeNode) -> vtk.vtkMatrix4x4:
     return matrix
 
 
+def checkSegmentationInWorld(segmentationNode) -> None:
+    """Raises InputError where label maps cannot follow the transforms over their segmentation."""
+    segmentation = segmentationNode.GetSegmentation()
+    parentToWorld = _parentToWorld(segmentationNode)
+    if segmentationNode.GetParentTransformNode() is None or not _isBinaryLabelmap(segmentation):
+        return
+    for segmentID in segmentation.GetSegmentIDs():
+        matrix = vtk.vtkMatrix4x4()
+        segmentation.GetSegment(segmentID).GetRepresentation(_BINARY_LABELMAP).GetImageToWorldMatrix(matrix)
+        vtk.vtkMatrix4x4.Multiply4x4(parentToWorld, matrix, matrix)
+        _checkRightAngles(matrix, segmentationNode)
+
+
 def _volumeInWorld(volumeNode):
     worldVolume = slicer.vtkMRMLScalarVolumeNode()
     worldVolume.SetName(volumeNode.GetName())
@@ -138,8 +151,12 @@ def _keepSegments(segmentation, segmentIDs: list[str] | None) -> None:
             segmentation.RemoveSegment(segmentID)
 
 
+def _isBinaryLabelmap(segmentation) -> bool:
+    return segmentation.GetSourceRepresentationName() == _BINARY_LABELMAP
+
+
 def _makeBinaryLabelmap(segmentation, referenceVolume, name: str) -> None:
-    if segmentation.GetSourceRepresentationName() == _BINARY_LABELMAP:
+    if _isBinaryLabelmap(segmentation):
         return
     geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(
         volumeToWorldMatrix(referenceVolume), referenceVolume.GetImageData()

@@ -262,9 +262,14 @@ def checkRequest(inputs: Inputs, outputs: Outputs) -> None:
 
 def _checkParents(inputs: Inputs) -> None:
     """A parent transform that cannot be respected is refused, but for one that a registration has put there."""
-    for volume in (inputs.fixedVolume, inputs.movingVolume):
-        if not any(parent.GetAttribute(OUTPUT_ATTRIBUTE) for parent in _transformsOver(volume)):
-            nodes.volumeToWorldMatrix(volume)
+    for node, check in (
+        (inputs.fixedVolume, nodes.volumeToWorldMatrix),
+        (inputs.movingVolume, nodes.volumeToWorldMatrix),
+        (inputs.movingSegmentation, nodes.checkSegmentationInWorld),
+        (inputs.fixedSegmentation, nodes.checkSegmentationInWorld),
+    ):
+        if node is not None and not any(parent.GetAttribute(OUTPUT_ATTRIBUTE) for parent in _transformsOver(node)):
+            check(node)
 
 
 def _checkInitialTransform(inputs: Inputs) -> None:
