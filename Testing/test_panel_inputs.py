@@ -116,6 +116,26 @@ def test_segments_can_be_left_out_by_a_click(user):
     assert [kept.GetNthSegment(k).GetName() for k in range(kept.GetNumberOfSegments())] == ["brain"]
 
 
+def test_all_segments_are_checked_or_unchecked_from_the_list_s_menu(user):
+    import qt
+
+    user.loadsAPair()
+    segmentsList = user.ui.segmentsList
+    assert segmentsList.contextMenuPolicy == qt.Qt.ActionsContextMenu
+    actions = {action.text: action for action in segmentsList.actions()}
+
+    def states() -> set:
+        return {segmentsList.item(row).checkState() for row in range(segmentsList.count)}
+
+    actions["Uncheck all"].trigger()
+    assert states() == {qt.Qt.Unchecked}
+    assert len(user.parameters.leftOutSegments) == segmentsList.count
+    assert "Check at least one segment" in user.reads
+    actions["Check all"].trigger()
+    assert states() == {qt.Qt.Checked}
+    assert list(user.parameters.leftOutSegments) == []
+
+
 def test_the_panel_does_not_grow_wider_with_what_it_lists(user):
     """Slicer's panel is as wide as its module wants."""
     width = user.widget.parent.sizeHint.width()

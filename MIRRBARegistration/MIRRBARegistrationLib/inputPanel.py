@@ -23,6 +23,9 @@ class InputPanel(VTKObservationMixin):
         self._makeSamplePair = onSampleData
         ui.sampleDataButton.connect("clicked()", self._onSampleData)
         ui.segmentsList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
+        ui.segmentsList.contextMenuPolicy = qt.Qt.ActionsContextMenu
+        self._addAction(_("Check all"), qt.Qt.Checked)
+        self._addAction(_("Uncheck all"), qt.Qt.Unchecked)
 
     def setParameters(self, parameters) -> None:
         self._parameters = parameters
@@ -123,13 +126,30 @@ class InputPanel(VTKObservationMixin):
         self._ui.segmentsLabel.visible = bool(segments)
         self._isFilling = False
 
+    def _addAction(self, text: str, state) -> None:
+        action = qt.QAction(text, self._ui.segmentsList)
+        action.connect("triggered()", lambda: self._checkAll(state))
+        self._ui.segmentsList.addAction(action)
+
+    def _checkAll(self, state) -> None:
+        self._isFilling = True
+        for item in self._items():
+            item.setCheckState(state)
+        self._isFilling = False
+        self._rememberLeftOut()
+
     def _onItemChanged(self, item) -> None:
-        if self._isFilling or self._parameters is None:
-            return
-        items = [self._ui.segmentsList.item(row) for row in range(self._ui.segmentsList.count)]
-        self._parameters.leftOutSegments = [
-            item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Unchecked
-        ]
+        if not self._isFilling:
+            self._rememberLeftOut()
+
+    def _rememberLeftOut(self) -> None:
+        if self._parameters is not None:
+            self._parameters.leftOutSegments = [
+                item.data(qt.Qt.UserRole) for item in self._items() if item.checkState() == qt.Qt.Unchecked
+            ]
+
+    def _items(self) -> list:
+        return [self._ui.segmentsList.item(row) for row in range(self._ui.segmentsList.count)]
 
     def _onTransformChanged(self, caller, event) -> None:
         if self._parameters is not None:
