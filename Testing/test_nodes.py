@@ -479,3 +479,17 @@ def test_a_display_without_colours_gets_none_back(application, tmp_path):
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGreen")
     memory.giveBackDisplays()
     assert display.GetColorNode() is None
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["new node", "given node"])
+def test_a_segment_that_is_hidden_on_the_baseline_is_hidden_on_the_warped_copy(application, tmp_path, filled):
+    image = blobs()
+    fixed = load(application, image, tmp_path)
+    source = segmentationOf(application, image, overlappingMasks(image), tmp_path)
+    hidden, shown = source.GetSegmentation().GetSegmentIDs()[:2]
+    source.GetDisplayNode().SetSegmentVisibility(hidden, False)
+    nodes.exportSegmentation(source, tmp_path / "warped.seg.nrrd", fixed)
+    target = application.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine") if filled else None
+    warped = nodes.placeSegmentation(nodes.readSegmentation(tmp_path / "warped.seg.nrrd"), target, fixed, source)
+    assert not warped.GetDisplayNode().GetSegmentVisibility(hidden)
+    assert warped.GetDisplayNode().GetSegmentVisibility(shown)

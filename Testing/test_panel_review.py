@@ -6,6 +6,12 @@ import vtk
 from panel_user import overlayLayers, shownVolumes
 
 
+def qtPoint():
+    import qt
+
+    return qt.QPoint(0, 0)
+
+
 def looks(volumeNode) -> tuple:
     display = volumeNode.GetDisplayNode()
     window = display.GetWindowLevelMin(), display.GetWindowLevelMax()
@@ -407,3 +413,207 @@ def test_a_row_brings_its_lesion_into_a_view_that_is_zoomed_in_elsewhere(user):
     centre = [matrix.GetElement(axis, 3) for axis in range(3)]
     user.ui.segmentsTable.setCurrentCell(1, 0)
     assert [matrix.GetElement(axis, 3) for axis in (0, 2)] == [centre[0], centre[2]]  # it was in view: no jerk
+
+
+def test_outlines_are_given_back_as_the_user_had_them(user):
+    pair = user.loadsAPair()
+    baseline, followUp = (node.GetDisplayNode() for node in (pair.baselineSegmentation, pair.followUpSegmentation))
+    baseline.SetVisibility(True)
+    for display in (baseline, followUp):
+        display.SetVisibility2DFill(True)
+    followUp.SetVisibility(False)
+    result = user.getsAResult(pair)
+    assert not baseline.GetVisibility()
+    assert followUp.GetVisibility()
+    assert not followUp.GetVisibility2DFill()
+    user.widget.exit()
+    assert baseline.GetVisibility()
+    assert baseline.GetVisibility2DFill()
+    assert not followUp.GetVisibility()
+    assert followUp.GetVisibility2DFill()
+    assert followUp.GetViewNodeIDs() == ()
+    warped = result.segmentation.GetDisplayNode()
+    assert warped.GetSliceIntersectionThickness() == followUp.GetSliceIntersectionThickness()
+    user.widget.enter()
+    assert followUp.GetVisibility()
+    assert not baseline.GetVisibility()
+
+
+def test_outlines_that_the_user_switches_stay_until_the_result_or_before_and_after_change(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    display = pair.followUpSegmentation.GetDisplayNode()
+    display.SetVisibility(False)
+    display.SetVisibility2DFill(True)
+    user.ui.blendSlider.value = 0.3
+    assert not display.GetVisibility()
+    assert display.GetVisibility2DFill()
+    user.clicks(user.ui.beforeButton)
+    user.clicks(user.ui.afterButton)
+    assert display.GetVisibility()
+
+
+def test_outlines_lie_on_what_they_belong_to_and_differ_in_width_where_both_are_seen(user):
+    from MIRRBARegistrationLib import layout
+
+    result = user.getsAResult(user.loadsAPair())
+    followUp, warped = (node.GetDisplayNode() for node in (result.fixedSegmentation, result.segmentation))
+    views = [layout.sliceNode(tag).GetID() for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY)]
+    assert [followUp.IsDisplayableInView(view) for view in views] == [True, False, True]
+    assert [warped.IsDisplayableInView(view) for view in views] == [False, True, True]
+    red = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode").GetID()
+    assert followUp.IsDisplayableInView(red)
+    assert warped.IsDisplayableInView(red)
+    assert warped.GetSliceIntersectionThickness() > followUp.GetSliceIntersectionThickness()
+
+
+def test_a_window_that_the_user_has_set_stays(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    display = pair.followUpVolume.GetDisplayNode()
+    original = user.ui.modeComboBox.currentIndex
+    display.SetWindowLevelMinMax(1, 3)
+    user.ui.modeComboBox.setCurrentIndex(user.ui.modeComboBox.findText("Checkerboard"))
+    user.ui.modeComboBox.setCurrentIndex(original)
+    user.ui.jacobianCheckBox.checked = True
+    user.ui.jacobianCheckBox.checked = False
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (1, 3)
+    user.widget.exit()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) != (1, 3)
+    user.widget.enter()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (1, 3)
+
+
+def test_blend_changes_neither_links_nor_orientation_nor_layout(user):
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair())
+    for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY):
+        layout.compositeNode(tag).SetLinkedControl(False)
+        layout.sliceNode(tag).SetOrientation("Axial")
+    user.ui.blendSlider.value = 0.3
+    for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY):
+        assert not layout.compositeNode(tag).GetLinkedControl()
+        assert layout.sliceNode(tag).GetOrientation() == "Axial"
+    fourUp = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    layout.setArrangement(fourUp)
+    user.ui.blendSlider.value = 0.6
+    assert layout.arrangement() == fourUp
+    user.clicks(user.ui.beforeButton)
+    assert layout.isShown()
+    user.ui.orientationComboBox.setCurrentIndex(user.ui.orientationComboBox.findText("Sagittal"))
+    assert layout.sliceNode(layout.FIXED).GetOrientation() == "Sagittal"
+
+
+def test_outlines_of_one_result_only_are_shown(user):
+    pair = user.loadsAPair()
+    first, second = user.getsAResult(pair), user.getsAResult(pair)
+    for shown, other in ((first, second), (second, first)):
+        user.parameters.result = shown.table
+        assert shown.segmentation.GetDisplayNode().GetVisibility()
+        assert not other.segmentation.GetDisplayNode().GetVisibility()
+
+
+def test_a_removed_result_leaves_no_colours_behind(user):
+    pair = user.loadsAPair()
+    before = looks(pair.followUpVolume)
+    user.getsAResult(pair)
+    slicer.mrmlScene.RemoveNode(user.parameters.result)
+    user.application.processEvents(50)
+    assert looks(pair.followUpVolume) == before
+
+
+def test_a_control_of_the_review_does_not_replace_the_preview_of_a_run(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    preview = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.baselineVolume, "Preview")
+    user.panel.review._review.showPreview(pair.followUpVolume, preview, user.parameters.orientation)
+    user.application.processEvents(20)
+    shown = shownVolumes()
+    assert shown[1] == ("Preview", None)
+    user.ui.blendSlider.value = 0.3
+    user.clicks(user.ui.beforeButton)
+    assert shownVolumes() == shown
+    assert not user.ui.exportPictureButton.enabled
+    slicer.mrmlScene.RemoveNode(preview)
+    user.application.processEvents(20)
+    assert shownVolumes()[1] == ("Baseline PET", None)
+    assert user.ui.exportPictureButton.enabled
+
+
+def test_the_crosshair_is_given_back(user):
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    pair = user.loadsAPair()
+    user.getsAResult(pair, segments=[a_segment("lesion 1", (-60, 40, 700))])
+    for mode in (crosshair.NoCrosshair, crosshair.ShowSmallBasic):
+        crosshair.SetCrosshairMode(mode)
+        user.ui.segmentsTable.setCurrentCell(-1, -1)
+        user.ui.segmentsTable.setCurrentCell(0, 0)
+        assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
+        user.widget.exit()
+        assert crosshair.GetCrosshairMode() == mode
+        user.widget.enter()
+
+
+def test_a_row_without_a_position_says_so_and_points_nowhere(user):
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    rows = [a_segment("lesion 1", (-60, 40, 700)), a_segment("lesion 2")]
+    user.getsAResult(user.loadsAPair(), segments=rows)
+    user.ui.segmentsTable.setCurrentCell(0, 0)
+    user.ui.segmentsTable.setCurrentCell(1, 0)
+    assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
+    assert "lesion 2" in slicer.util.mainWindow().statusBar().currentMessage()
+
+
+def test_a_volume_without_a_display_is_not_left_in_colours(user):
+    pair = user.loadsAPair()
+    slicer.mrmlScene.RemoveNode(pair.followUpVolume.GetDisplayNode())
+    user.getsAResult(pair)
+    assert looks(pair.followUpVolume)[0] == "vtkMRMLColorTableNodeGreen"
+    user.widget.exit()
+    assert looks(pair.followUpVolume)[0] != "vtkMRMLColorTableNodeGreen"
+
+
+@pytest.mark.parametrize("answer", ["no", "yes"])
+def test_a_file_that_only_the_added_ending_finds_is_not_overwritten_without_a_question(user, tmp_path, answer):
+    user.getsAResult(user.loadsAPair(), segments=[a_segment("lesion 1", (-60, 40, 700))])
+    (tmp_path / "table.csv").write_text("mine")
+    user.application.dialogs.fileNames = [tmp_path / "table"]
+    user.application.dialogs.answer = answer
+    user.clicks(user.ui.exportTableButton)
+    (question,) = user.application.dialogs.messages
+    assert "table.csv" in question.text
+    assert ((tmp_path / "table.csv").read_text() == "mine") == (answer == "no")
+
+
+def test_tab_leaves_the_table(user):
+    assert not user.ui.segmentsTable.tabKeyNavigation
+
+
+def test_the_titles_say_whose_segment_is_measured(user):
+    scores = {"fixed_ml": 1.0, "max_fixed": 2.0, "moved_mm": 3.0}
+    user.getsAResult(user.loadsAPair(), segments=[a_segment("lesion 1", (-60, 40, 700), **scores)])
+    table = user.ui.segmentsTable
+    items = [table.horizontalHeaderItem(column) for column in range(table.columnCount)]
+    tips = {item.text(): item.toolTip() for item in items}
+    assert "drawn on the follow-up" in tips["Follow-up ml"]
+    assert "warped" in next(tip for title, tip in tips.items() if title.startswith("Follow-up") and "max" in title)
+    assert tips["Moved mm"] == ""
+
+
+def test_a_narrow_window_has_the_views_in_two_rows(user):
+    """Three side by side would leave no room for the panel."""
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair())
+    places = [slicer.app.layoutManager().sliceWidget(tag) for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY)]
+    top = [widget.mapTo(slicer.util.mainWindow(), qtPoint()).y() for widget in places]
+    assert top[0] == top[1] == top[2]
+    for withPlot in (False, True):
+        user.application.mainWindow.resize(1024, 768)
+        user.parameters.showLossPlot = withPlot
+        user.panel.update()
+        user.application.processEvents(50)
+        assert layout.isShown()
+        top = [widget.mapTo(slicer.util.mainWindow(), qtPoint()).y() for widget in places]
+        assert top[0] == top[1] < top[2]

@@ -9,15 +9,23 @@ FIXED, MOVING, OVERLAY = "MIRRBAFixed", "MIRRBAMoving", "MIRRBAOverlay"
 """Layout names of the three slice views."""
 PLOT = "MIRRBALoss"
 VIEWS_LAYOUT, VIEWS_AND_PLOT_LAYOUT = 87201, 87202
+NARROW_VIEWS_LAYOUT, NARROW_VIEWS_AND_PLOT_LAYOUT = 87203, 87204
+"""The same in two rows: side by side the views would take the module's panel its room."""
+NARROW_PIXELS = 1350
+"""Of the main window."""
 _VIEW_GROUP = 872
 """A group of their own, so that linking leaves other views alone."""
 _SLICE_VIEW = """
-<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
+<view class="vtkMRMLSliceNode" singletontag="{tag}">
  <property name="orientation" action="default">Coronal</property>
  <property name="viewlabel" action="default">{label}</property>
  <property name="viewcolor" action="default">{color}</property>
  <property name="viewgroup" action="default">{group}</property>
-</view></item>"""
+</view>"""
+_PLOT_VIEW = f"""
+<view class="vtkMRMLPlotViewNode" singletontag="{PLOT}">
+ <property name="viewlabel" action="default">L</property>
+</view>"""
 _LABELS = {FIXED: ("F", "#4AA84A"), MOVING: ("B", "#B44AB4"), OVERLAY: ("O", "#808080")}
 
 
@@ -27,7 +35,7 @@ def registerLayouts() -> None:
     if manager is None:
         return
     layoutNode = manager.layoutLogic().GetLayoutNode()
-    for layoutID, description in ((VIEWS_LAYOUT, _views()), (VIEWS_AND_PLOT_LAYOUT, _viewsAndPlot())):
+    for layoutID, description in _descriptions().items():
         if not layoutNode.IsLayoutDescription(layoutID):
             layoutNode.AddLayoutDescription(layoutID, description)
             if layoutNode.GetViewArrangement() == layoutID:  # asked for before it was known: nothing is shown yet
@@ -36,13 +44,22 @@ def registerLayouts() -> None:
 
 
 def showReviewLayout(withPlot: bool) -> None:
-    """Switch the application to the layout, and link the three views. Nothing happens without a layout manager."""
+    """Switch the application to the layout, and then link its views. Nothing happens without a layout manager."""
     if slicer.app.layoutManager() is None:
         return
     registerLayouts()
-    wanted = VIEWS_AND_PLOT_LAYOUT if withPlot else VIEWS_LAYOUT
+    window = slicer.util.mainWindow()
+    if window is not None and window.width < NARROW_PIXELS:
+        wanted = NARROW_VIEWS_AND_PLOT_LAYOUT if withPlot else NARROW_VIEWS_LAYOUT
+    else:
+        wanted = VIEWS_AND_PLOT_LAYOUT if withPlot else VIEWS_LAYOUT
     if arrangement() != wanted:
         setArrangement(wanted)
+        linkViews()
+
+
+def linkViews() -> None:
+    """The three views move together."""
     for tag in (FIXED, MOVING, OVERLAY):
         composite = compositeNode(tag)
         if composite is not None:
@@ -60,7 +77,7 @@ def setArrangement(layoutID: int) -> None:
 
 
 def isShown() -> bool:
-    return arrangement() in (VIEWS_LAYOUT, VIEWS_AND_PLOT_LAYOUT)
+    return arrangement() in _descriptions()
 
 
 def sliceNode(tag: str):
@@ -71,6 +88,12 @@ def sliceNode(tag: str):
 def compositeNode(tag: str):
     """What says which volumes the view shows, or None before the layout was first shown."""
     return _byLayoutName("vtkMRMLSliceCompositeNode", tag)
+
+
+def viewIDsBut(tag: str) -> list[str]:
+    """Of all views that there are, without one of ours."""
+    views = slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")
+    return [view.GetID() for view in views if view.GetLayoutName() != tag]
 
 
 def plotViewNode():
@@ -117,6 +140,12 @@ def jumpTo(position: tuple[float, float, float]) -> None:
         crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
 
 
+def hideCrosshair() -> None:
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None:
+        crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.NoCrosshair)
+
+
 def _isSeen(node, position: tuple[float, float, float]) -> bool:
     rasToXY = vtk.vtkMatrix4x4()
     vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), rasToXY)
@@ -129,20 +158,32 @@ def _byLayoutName(className: str, tag: str):
     return next((node for node in nodes if node.GetLayoutName() == tag), None)
 
 
-def _views() -> str:
-    return f'<layout type="horizontal">{_sliceViews()}</layout>'
-
-
-def _viewsAndPlot() -> str:
-    plot = (
-        f'<item splitSize="250"><view class="vtkMRMLPlotViewNode" singletontag="{PLOT}">'
-        '<property name="viewlabel" action="default">L</property></view></item>'
-    )
-    return f'<layout type="vertical" split="true"><item splitSize="750">{_views()}</item>{plot}</layout>'
-
-
-def _sliceViews() -> str:
-    return "".join(
+def _descriptions() -> dict[int, str]:
+    """Of the layouts, as Slicer's layout manager reads them."""
+    fixed, moving, overlay = (
         _SLICE_VIEW.format(tag=tag, label=label, color=color, group=_VIEW_GROUP)
         for tag, (label, color) in _LABELS.items()
     )
+    row = _row(fixed, moving, overlay)
+    upper = _row(fixed, moving)
+    return {
+        VIEWS_LAYOUT: row,
+        VIEWS_AND_PLOT_LAYOUT: (
+            f'<layout type="vertical" split="true"><item splitSize="750">{row}</item>'
+            f'<item splitSize="250">{_PLOT_VIEW}</item></layout>'
+        ),
+        NARROW_VIEWS_LAYOUT: _rows(upper, _row(overlay)),
+        NARROW_VIEWS_AND_PLOT_LAYOUT: _rows(upper, _row(overlay, _PLOT_VIEW)),
+    }
+
+
+def _row(*views: str) -> str:
+    return f'<layout type="horizontal">{_items(views)}</layout>'
+
+
+def _rows(*rows: str) -> str:
+    return f'<layout type="vertical">{_items(rows)}</layout>'
+
+
+def _items(parts: tuple[str, ...]) -> str:
+    return "".join(f"<item>{part}</item>" for part in parts)

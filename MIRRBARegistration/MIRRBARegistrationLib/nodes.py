@@ -281,7 +281,16 @@ def placeSegmentation(read, target, fixedVolume, movingSegmentation):
         node.SetAndObserveSegmentation(read.GetSegmentation())
     node.SetReferenceImageGeometryParameterFromVolumeNode(fixedVolume)
     node.CreateDefaultDisplayNodes()
+    _copySegmentVisibility(movingSegmentation, node)
     return node
+
+
+def _copySegmentVisibility(source, target) -> None:
+    display = source.GetDisplayNode()
+    known = source.GetSegmentation().GetSegmentIDs()
+    for segmentID in target.GetSegmentation().GetSegmentIDs():
+        if display is not None and segmentID in known:
+            target.GetDisplayNode().SetSegmentVisibility(segmentID, display.GetSegmentVisibility(segmentID))
 
 
 def _inScene(read, target, fixedVolume, name: str):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import slicer
 
@@ -12,20 +14,24 @@ BACKGROUND_FRACTION = 0.02
 """Voxels below this share of the hottest tissue count as air and do not enter the window."""
 WINDOW_PERCENTILE = 95.0
 """The tissue uptake that is shown at full brightness."""
+WINDOW = "MIRRBA.ReviewWindow"
+"""Attribute of a display node that has got its window here; while the module is left, the last one that it had."""
 
 
 def showOverlay(fixedVolume, foregroundVolume, composites: list | None = None, opacity: float = 1.0) -> None:
-    """Show both volumes in the given slice views, or in all, linked. `opacity` is the foreground's, 0 to 1.
+    """Show both volumes in the given slice views, or in all and link them. `opacity` is the foreground's, 0 to 1.
 
-    Colours and windows of the two display nodes change; everything else stays.
+    Colours of the two display nodes change, and the first time their windows; everything else stays.
     """
     _display(fixedVolume, _GREEN)
     _display(foregroundVolume, _MAGENTA)
-    if composites is None:
+    areAll = composites is None
+    if areAll:
         composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", fixedVolume.GetScene())
     for composite in composites:
         _setLayers(composite, fixedVolume, foregroundVolume, opacity, slicer.vtkMRMLSliceCompositeNode.Add)
-        composite.SetLinkedControl(True)
+        if areAll:
+            composite.SetLinkedControl(True)
 
 
 def makeGrey(*volumeNodes) -> None:
@@ -75,10 +81,11 @@ def _setLayers(composite, background, foreground, opacity: float, compositing: i
 def _display(volumeNode, colorNodeID: str) -> None:
     volumeNode.CreateDefaultDisplayNodes()
     display = volumeNode.GetDisplayNode()
-    if display.GetColorNodeID() == colorNodeID:
-        return  # a window that the user has chosen since stays
-    lower, upper = petWindow(volumeNode)
     with slicer.util.NodeModify(display):
-        display.SetAndObserveColorNodeID(colorNodeID)
-        display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(lower, upper)
+        if display.GetColorNodeID() != colorNodeID:
+            display.SetAndObserveColorNodeID(colorNodeID)
+        if display.GetAttribute(WINDOW) is None:  # one that the user has chosen since stays
+            window = petWindow(volumeNode)
+            display.AutoWindowLevelOff()
+            display.SetWindowLevelMinMax(*window)
+            display.SetAttribute(WINDOW, json.dumps(window))

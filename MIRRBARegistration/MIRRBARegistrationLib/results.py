@@ -39,16 +39,19 @@ class Column:
     title: str
     key: str
     digits: int
+    note: str = ""
+    """What the title does not say."""
 
 
+_IN_WARPED = "Of the follow-up PET within the warped baseline segment, not within the one drawn on the follow-up."
 COLUMNS = (
     Column("Baseline ml", "moving_ml", 1),
     Column("Warped ml", "warped_ml", 1),
-    Column("Follow-up ml", "fixed_ml", 1),
+    Column("Follow-up ml", "fixed_ml", 1, "Of the segment as it was drawn on the follow-up."),
     Column("Baseline {unit}max", "max_moving", 1),
-    Column("Follow-up {unit}max", "max_fixed", 1),
+    Column("Follow-up {unit}max", "max_fixed", 1, _IN_WARPED),
     Column("Baseline {unit}mean", "mean_moving", 1),
-    Column("Follow-up {unit}mean", "mean_fixed", 1),
+    Column("Follow-up {unit}mean", "mean_fixed", 1, _IN_WARPED),
     Column("Moved mm", "moved_mm", 1),
     Column("Dice", "dice", 2),
 )
@@ -118,8 +121,12 @@ class Result:
         value = array.GetValue(row)
         return "" if math.isnan(value) else f"{value:.{self._digits(title)}f}"
 
+    def note(self, title: str) -> str:
+        """On a column's title, for who points at it."""
+        return next((column.note for column in COLUMNS if _matches(column, title)), "")
+
     def position(self, row: int) -> tuple[float, float, float] | None:
-        """Centre of the row's segment on the follow-up, RAS mm; None where it lies outside of the image."""
+        """Centre of the row's segment on the follow-up, RAS mm; None where it has none, as outside of the image."""
         values = [self.table.GetTable().GetColumnByName(axis).GetValue(row) for axis in POSITION]
         return None if any(math.isnan(value) for value in values) else tuple(values)
 

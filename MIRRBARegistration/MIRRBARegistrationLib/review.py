@@ -13,6 +13,8 @@ from .results import Result
 from .viewMemory import ViewMemory
 
 JACOBIAN_OPACITY = 0.5
+FOLLOW_UP_WIDTH, BASELINE_WIDTH = 1, 3
+"""Of outlines, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,21 @@ class Review:
         self.memory = ViewMemory()
         self._derived: dict[tuple, object] = {}
         self._table = None
+        self._preview = None
+        self._outlines: list[tuple] = []
+
+    @property
+    def isPreviewing(self) -> bool:
+        """Whether the views belong to a registration that runs."""
+        return self._preview is not None and self._preview.GetScene() is not None
 
     def show(self, result: Result, view: View, flickerOn: bool = True) -> None:
-        """Bring the views to the state; nothing else in the scene changes."""
+        """Bring the views to the state, unless they show a preview; nothing else in the scene changes."""
+        if self.isPreviewing:
+            return
         self._placeMoving(result, view.before)
         fixed, other = result.fixedVolume, _movingShown(result, view.before)
-        layout.setOrientation(view.orientation.value)
-        _showSegments(result, view.before)
+        self._showSegments(result, view.before)
         _showGrid(result, view.grid)
         if fixed is None:
             self.showPair(None, None)
@@ -67,6 +77,7 @@ class Review:
 
     def showPreview(self, fixedVolume, previewVolume, orientation: Orientation) -> None:
         """The registration as it stands, in green and magenta."""
+        self._preview = previewVolume
         self.memory.remember(fixedVolume)
         layout.setOrientation(orientation.value)
         self._showSingle(layout.FIXED, fixedVolume)
@@ -92,6 +103,9 @@ class Review:
         """Volumes look and lie as they did; the overlay, which adds two colours, shows the follow-up alone."""
         self.memory.giveBackDisplays()
         self.memory.giveBackPlaces()
+        self.memory.giveBackOutlines()
+        self._outlines = []
+        self.memory.giveBackCrosshair()
         composite = layout.compositeNode(layout.OVERLAY)
         if composite is not None:
             overlay.hideForeground(composite)
@@ -117,6 +131,25 @@ class Review:
             for node in (result.movingVolume, result.movingSegmentation):
                 if node is not None and _isFree(node):
                     self.memory.place(node, None if before else result.transform)
+
+    def _showSegments(self, result: Result, before: bool) -> None:
+        """The outlines that belong to what is shown; until that changes, the user may show others."""
+        outlines = _outlines(result, before)
+        if outlines == self._outlines:
+            return
+        for node, *_ in self._outlines:
+            if node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility(False)  # it may be another result's
+        self._outlines = outlines
+        for node, isVisible, width, hidingView in outlines:
+            node.CreateDefaultDisplayNodes()
+            display = node.GetDisplayNode()
+            self.memory.rememberOutlines(display)
+            with slicer.util.NodeModify(display):
+                display.SetVisibility(isVisible)
+                display.SetVisibility2DFill(False)
+                display.SetSliceIntersectionThickness(width)
+                display.SetViewNodeIDs(layout.viewIDsBut(hidingView))
 
     def _showSingle(self, tag: str, volumeNode) -> None:
         composite = layout.compositeNode(tag)
@@ -167,18 +200,21 @@ def _underTransform(result: Result, node):
     return node if isUnder else None
 
 
-def _showSegments(result: Result, before: bool) -> None:
-    """The outlines that belong to what is shown: of the baseline before, of follow-up and warped segments after."""
+def _outlines(result: Result, before: bool) -> list[tuple]:
+    """(segmentation, visible, width of its lines, the view that shows another volume): the baseline's before, those of
+    follow-up and warped baseline after. Both have the same colours, so that the widths tell them apart."""
     isMovingWarped = result.volume is None and _underTransform(result, result.movingSegmentation) is not None
-    for node, visible in (
-        (result.fixedSegmentation, not before),
-        (result.movingSegmentation, before or (isMovingWarped and result.segmentation is None)),
-        (result.segmentation, not before),
-    ):
-        if node is not None:
-            node.CreateDefaultDisplayNodes()
-            node.GetDisplayNode().SetVisibility(visible)
-            node.GetDisplayNode().SetVisibility2DFill(False)
+    outlines = [
+        (result.fixedSegmentation, not before, FOLLOW_UP_WIDTH, layout.MOVING),
+        (
+            result.movingSegmentation,
+            before or (isMovingWarped and result.segmentation is None),
+            BASELINE_WIDTH,
+            layout.FIXED,
+        ),
+        (result.segmentation, not before, BASELINE_WIDTH, layout.FIXED),
+    ]
+    return [outline for outline in outlines if outline[0] is not None]
 
 
 def _showGrid(result: Result, visible: bool) -> None:

@@ -15,6 +15,7 @@ from .results import RESULT_ATTRIBUTE, Result
 from .review import Review, View, afterObstacle
 
 FLICKER_MSEC = 600
+STATUS_MSEC = 5000
 _COLUMN_WIDTH = 160  # pixels at most
 _NEXT_KEY, _PREVIOUS_KEY, _SWITCH_KEY = "N", "P", "X"
 
@@ -37,6 +38,7 @@ class ReviewPanel:
         self._flickerTimer.connect("timeout()", self._onFlicker)
         ui.segmentsTable.verticalHeader().setVisible(False)
         ui.segmentsTable.horizontalHeader().setHighlightSections(False)  # bold titles do not fit their columns
+        ui.segmentsTable.tabKeyNavigation = False  # the key goes on to the next widget; arrows choose a row
         ui.resultSelector.addAttribute("vtkMRMLTableNode", RESULT_ATTRIBUTE, "1")
         ui.beforeButton.connect("clicked()", lambda: self._setBefore(True))
         ui.afterButton.connect("clicked()", lambda: self._setBefore(False))
@@ -68,8 +70,15 @@ class ReviewPanel:
             self._fillTable(result)
         if result is None:
             self._flickerTimer.stop()
+            if wasShown is not None and wasShown[0] is not None and not self._review.isPreviewing:
+                self._review.leave()
         elif self._isEntered() and (wasShown is not None or layout.isShown()):
-            self.show()  # but a scene that has just been opened keeps its own layout until the user asks
+            # but a scene that has just been opened keeps its own layout until the user asks
+            if not layout.isShown() and (isNew or wasShown[1].before != view.before):
+                self._arrange()
+            elif not isNew and wasShown[1].orientation != view.orientation:
+                layout.setOrientation(view.orientation.value)
+            self.show()
 
     def open(self) -> None:
         """Bring a new result into view: layout, zoom, controls; the inputs make room for them."""
@@ -77,7 +86,7 @@ class ReviewPanel:
         self._isOpenDue = not self._isEntered()
         if self._isOpenDue:
             return  # the user is at work in another module
-        layout.showReviewLayout(self._parameters.showLossPlot)
+        self._arrange()
         self._ui.inputsCollapsibleButton.collapsed = True
         self._ui.reviewCollapsibleButton.collapsed = False
         self.show()
@@ -88,8 +97,7 @@ class ReviewPanel:
         if self._parameters.result is None:
             return
         self._result = Result(self._parameters.result)  # nodes may have been removed since
-        self._fitSoon(self._result.fixedVolume)
-        layout.showReviewLayout(self._parameters.showLossPlot)
+        self._fitIfElsewhere(self._result.fixedVolume)
         view = self._view(self._result)
         self._review.show(self._result, view, self._flickerOn)
         if view.mode.name == "FLICKER":
@@ -97,18 +105,27 @@ class ReviewPanel:
         else:
             self._flickerTimer.stop()
 
-    def _fitSoon(self, fixedVolume) -> None:
-        """Where the views are new, or another follow-up comes into them, which may lie elsewhere."""
-        fixedID = fixedVolume.GetID() if fixedVolume is not None else self._fixedID
-        if layout.sliceNode(layout.FIXED) is None or self._fixedID not in (None, fixedID):
-            qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
-        self._fixedID = fixedID
+    def _arrange(self) -> None:
+        """The review layout, its views linked and turned as the control says. Nothing else undoes what the user did."""
+        if layout.sliceNode(layout.FIXED) is None:
+            qt.QTimer.singleShot(0, layout.fitViews)  # once the views are there
+        layout.showReviewLayout(self._parameters.showLossPlot)
+        layout.linkViews()
+        layout.setOrientation(self._parameters.orientation.value)
+
+    def _fitIfElsewhere(self, fixedVolume) -> None:
+        """Another follow-up may lie elsewhere than the one whose place the views show."""
+        if fixedVolume is not None:
+            if self._fixedID not in (None, fixedVolume.GetID()):
+                qt.QTimer.singleShot(0, layout.fitViews)
+            self._fixedID = fixedVolume.GetID()
 
     def enter(self) -> None:
         """The module is shown: its keys work, and so do its colours."""
         if self._isOpenDue:
             self.open()
-        elif layout.isShown():
+        elif layout.isShown() and self._parameters.result is not None:
+            self._arrange()
             self.show()
         window = slicer.util.mainWindow()
         if window is None or self._shortcuts:
@@ -162,8 +179,9 @@ class ReviewPanel:
 
     def _enable(self, result: Result | None) -> None:
         ui, hasRows = self._ui, result is not None and result.rowCount > 0
-        for widget in (ui.beforeButton, ui.afterButton, ui.exportPictureButton):
+        for widget in (ui.beforeButton, ui.afterButton):
             widget.enabled = result is not None
+        ui.exportPictureButton.enabled = result is not None and not self._review.isPreviewing
         for widget in (ui.gridCheckBox, ui.jacobianCheckBox):
             widget.enabled = result is not None and result.transform is not None
         for widget in (ui.previousButton, ui.nextButton, ui.exportTableButton):
@@ -188,6 +206,8 @@ class ReviewPanel:
         for row in range(rows):
             for column, title in enumerate(titles):
                 table.setItem(row, column, qt.QTableWidgetItem(result.text(row, title)))
+        for column, title in enumerate(titles):
+            table.horizontalHeaderItem(column).setToolTip(result.note(title))
         table.resizeColumnsToContents()
         table.resizeRowsToContents()
         for column in range(len(titles)):
@@ -205,9 +225,16 @@ class ReviewPanel:
         self._jump(row)
 
     def _jump(self, row: int) -> None:
-        position = self._result.position(row) if self._result is not None and row >= 0 else None
+        if self._result is None or row < 0:
+            return
+        self._review.memory.rememberCrosshair()
+        position = self._result.position(row)
         if position is not None:
             layout.jumpTo(position)
+            return
+        layout.hideCrosshair()
+        name = self._result.text(row, "Segment")
+        slicer.util.showStatusMessage(_("{name} has no place on the follow-up.").format(name=name), STATUS_MSEC)
 
     def _onFlicker(self) -> None:
         self._flickerOn = not self._flickerOn
@@ -240,6 +267,8 @@ class ReviewPanel:
         """The overlay view as it is on the screen."""
         import ScreenCapture
 
+        if not layout.isShown():
+            self._arrange()
         self.show()
         sliceView = slicer.app.layoutManager().sliceWidget(layout.OVERLAY).sliceView()
         Path(path).unlink(missing_ok=True)  # so that an old picture is not taken for the new one
@@ -250,4 +279,8 @@ def _askPath(title: str, name: str, filter_: str) -> str:
     name = re.sub(r'[<>:"/\\|?*]', "_", name)  # of a node, which may hold anything
     path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name, filter_)
     ending = Path(name).suffix
-    return path if not path or path.lower().endswith(ending) else path + ending
+    if not path or path.lower().endswith(ending):
+        return path
+    path += ending
+    question = _("{name} exists already; replace it?").format(name=Path(path).name)  # the dialog asked for another name
+    return path if not Path(path).exists() or slicer.util.confirmYesNoDisplay(question) else ""

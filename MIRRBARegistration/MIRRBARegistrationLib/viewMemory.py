@@ -6,11 +6,15 @@ import json
 
 import slicer
 
-from . import layout
+from . import layout, overlay
 
 _WINDOW, _COLOURS = "MIRRBA.Window", "MIRRBA.Colours"
 """Of a display node, as the user had it: an attribute and a reference, so that a scene saved meanwhile has them."""
 
+_OUTLINES = "MIRRBA.Outlines"
+"""Of a segmentation's display node: likewise."""
+_CROSSHAIR = "MIRRBA.Crosshair"
+"""Of the crosshair node: likewise."""
 _PLACED, _PARENT = "MIRRBA.Placed", "MIRRBA.Parent"
 """Of a node that was put under a transform, or taken out of one: where it is now (also an attribute) and was before."""
 
@@ -23,11 +27,54 @@ class ViewMemory:
     def remember(self, *volumeNodes) -> None:
         """Colours and windows as they are now, unless they are remembered already."""
         for node in volumeNodes:
-            display = node.GetDisplayNode() if node is not None else None
-            if display is not None and display.GetAttribute(_WINDOW) is None:
-                window = (display.GetAutoWindowLevel(), display.GetWindowLevelMin(), display.GetWindowLevelMax())
-                display.SetAttribute(_WINDOW, json.dumps(window))
-                display.SetNodeReferenceID(_COLOURS, display.GetColorNodeID())
+            if node is None:
+                continue
+            node.CreateDefaultDisplayNodes()
+            display = node.GetDisplayNode()
+            if display.GetAttribute(_WINDOW) is not None:
+                continue
+            window = (display.GetAutoWindowLevel(), display.GetWindowLevelMin(), display.GetWindowLevelMax())
+            display.SetAttribute(_WINDOW, json.dumps(window))
+            display.SetNodeReferenceID(_COLOURS, display.GetColorNodeID())
+            reviewed = display.GetAttribute(overlay.WINDOW)
+            if reviewed is not None:
+                display.AutoWindowLevelOff()
+                display.SetWindowLevelMinMax(*json.loads(reviewed))
+
+    def rememberOutlines(self, display) -> None:
+        """How a segmentation is drawn, unless it is remembered already."""
+        if display.GetAttribute(_OUTLINES) is None:
+            drawn = (
+                display.GetVisibility(),
+                display.GetVisibility2DFill(),
+                display.GetSliceIntersectionThickness(),
+                display.GetViewNodeIDs(),
+            )
+            display.SetAttribute(_OUTLINES, json.dumps(drawn))
+
+    def giveBackOutlines(self) -> None:
+        for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode"):
+            drawn = display.GetAttribute(_OUTLINES)
+            if drawn is None:
+                continue
+            isVisible, isFilled, width, viewIDs = json.loads(drawn)
+            with slicer.util.NodeModify(display):
+                display.SetVisibility(isVisible)
+                display.SetVisibility2DFill(isFilled)
+                display.SetSliceIntersectionThickness(width)
+                display.SetViewNodeIDs(viewIDs)
+                display.RemoveAttribute(_OUTLINES)
+
+    def rememberCrosshair(self) -> None:
+        crosshair = _crosshair()
+        if crosshair is not None and crosshair.GetAttribute(_CROSSHAIR) is None:
+            crosshair.SetAttribute(_CROSSHAIR, str(crosshair.GetCrosshairMode()))
+
+    def giveBackCrosshair(self) -> None:
+        crosshair = _crosshair()
+        if crosshair is not None and crosshair.GetAttribute(_CROSSHAIR) is not None:
+            crosshair.SetCrosshairMode(int(crosshair.GetAttribute(_CROSSHAIR)))
+            crosshair.RemoveAttribute(_CROSSHAIR)
 
     def rememberLayout(self) -> None:
         """The application's layout, unless it is the review layout already."""
@@ -41,6 +88,9 @@ class ViewMemory:
             if window is None:
                 continue
             isAuto, lower, upper = json.loads(window)
+            if display.GetAttribute(overlay.WINDOW) is not None:
+                reviewed = (display.GetWindowLevelMin(), display.GetWindowLevelMax())
+                display.SetAttribute(overlay.WINDOW, json.dumps(reviewed))
             with slicer.util.NodeModify(display):
                 display.SetAndObserveColorNodeID(display.GetNodeReferenceID(_COLOURS) or "")
                 display.SetAutoWindowLevel(isAuto)
@@ -89,3 +139,7 @@ class ViewMemory:
 
 def _idOf(node) -> str | None:
     return node.GetID() if node is not None else None
+
+
+def _crosshair():
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
