@@ -51,7 +51,7 @@ def test_the_loss_plot_shows_the_whole_of_every_run(user):
 
     user.loadsAPair()
     user.ui.lossPlotCheckBox.checked = True
-    for iterations in ("60", "30"):
+    for iterations in ("200", "100"):  # an event every quarter of a second
         user.registers(iterations)
         (plotView,) = user.application.layoutManager.plotViews.values()
         table = layout.plotViewNode().GetPlotChartNode().GetNthPlotSeriesNode(0).GetTableNode()
