@@ -250,7 +250,7 @@ def test_volumes_that_share_a_slab_too_thin_to_compare_are_refused(pair, refused
     sitk.WriteImage(beyond, str(tmp_path / "beyond.nii.gz"))
     sentence = refused(fixed, tmp_path / "beyond.nii.gz", *QUICK, "--init", "none")
     assert "less than 5 voxels of 24 mm thick" in sentence
-    assert "init=affine" in sentence
+    assert "the same part of the body, or set another init" in sentence
 
 
 def test_a_file_that_is_called_as_an_initialisation_is_not_taken_for_it(pair, tmp_path, monkeypatch):
