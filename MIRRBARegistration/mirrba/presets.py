@@ -75,7 +75,7 @@ def _paper(name: str, sentence: str, **changes: Any) -> tuple[str, Preset]:
 
 
 def _ours(name: str, sentence: str, cpu_seconds: int, **changes: Any) -> tuple[str, Preset]:
-    return name, Preset(sentence, Config(preset=name, init="affine", clip=40.0, **changes), cpu_seconds)
+    return name, Preset(sentence, Config(preset=name, init="affine", **changes), cpu_seconds)
 
 
 PRESETS: dict[str, Preset] = dict(

@@ -9,7 +9,7 @@ from ...images import body_mean, normalise
 
 
 def prepared(image: sitk.Image, how: str) -> sitk.Image:
-    """The volume as MIRRBA normalises it for the paper's network ("normalised"), or as it is ("suv"). Float32."""
+    """The volume as MIRRBA normalises it for itself ("normalised"), or as it is ("suv"). Float32."""
     if how == "suv":
         return image
     if how != "normalised":
