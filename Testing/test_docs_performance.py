@@ -1,4 +1,6 @@
-"""The tables of docs/performance.md and docs/gpu.md are those of benchmarks/results.   python Testing/test_docs_performance.py
+"""The tables of docs/performance.md and docs/gpu.md are those of benchmarks/results.
+
+    python Testing/test_docs_performance.py
 
 prints them, to be pasted.
 """
