@@ -85,23 +85,6 @@ def test_normalised_intensities_lie_between_zero_and_one_and_rise_with_uptake():
     assert normal[3] == normal[4] == 1
 
 
-def test_a_higher_clip_changes_nothing_below_the_lower_one():
-    values = np.linspace(0, 50, 101, dtype=np.float32)
-    low, high = images.normalise(values, 1.0), images.normalise(values, 1.0, 40.0)
-    np.testing.assert_array_equal(high[values <= 10], low[values <= 10])
-    assert (np.diff(high[(values >= 10) & (values <= 40)]) > 0).all()
-    assert (high[values >= 40] == 2).all()
-
-
-def test_the_working_pair_goes_as_high_as_the_clip_and_no_higher():
-    hot = a_body()
-    hot[10:14, 10:14, 10:14] = 1000
-    for clip, brightest in ((10.0, 1.0), (40.0, 2.0)):
-        fixed = images.Prepared.of(hot, "a", clip)
-        pair = images.working_pair(fixed, fixed, IDENTITY, Geometry.from_image(hot))
-        assert pair.fixed.max() == pair.moving.max() == np.float32(brightest)
-
-
 @pytest.mark.parametrize("suv", [20, 300, 1e5])
 def test_a_hot_organ_hardly_moves_the_bodys_mean(suv):
     plain = sitk.GetArrayFromImage(a_body())

@@ -113,7 +113,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "contrast in windows of nine": ("default", {}, {(direct, "CONTRAST_WINDOW"): 9}),
     "contrast at the end of a field of view": ("default", {}, {(direct, "contrast"): anywhere}),
     "air beyond a field of view": ("default", {}, {(images, "_resampled"): ending_in_air}),
-    "hot organs clipped at forty": ("default", {"clip": 40}, {}),
     "squared correlation as the paper": ("default", {}, {(losses, "LocalInformation"): losses.LocalNCC}),
     "window 5": ("default", {"window": 5}, {}),
     "window 9": ("default", {"window": 9}, {}),

@@ -134,14 +134,18 @@ def jumpTo(position: tuple[float, float, float]) -> None:
         node.JumpSliceByOffsetting(*position)
         if node.GetLayoutName() in _LABELS and not _isSeen(node, position):
             node.JumpSliceByCentering(*position)
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair = crosshairNode()
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*position)
         crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
 
 
+def crosshairNode():
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+
+
 def hideCrosshair() -> None:
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    crosshair = crosshairNode()
     if crosshair is not None:
         crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.NoCrosshair)
 

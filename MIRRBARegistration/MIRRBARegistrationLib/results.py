@@ -43,7 +43,9 @@ class Column:
     """What the title does not say."""
 
 
-_IN_WARPED = "Of the follow-up PET within the warped baseline segment, not within the one drawn on the follow-up."
+_IN_WARPED = (
+    "Of the follow-up PET within the warped baseline segment; of a lesion that appeared, within the one drawn on it."
+)
 COLUMNS = (
     Column("Baseline ml", "moving_ml", 1),
     Column("Warped ml", "warped_ml", 1),

@@ -66,12 +66,12 @@ class ViewMemory:
                 display.RemoveAttribute(_OUTLINES)
 
     def rememberCrosshair(self) -> None:
-        crosshair = _crosshair()
+        crosshair = layout.crosshairNode()
         if crosshair is not None and crosshair.GetAttribute(_CROSSHAIR) is None:
             crosshair.SetAttribute(_CROSSHAIR, str(crosshair.GetCrosshairMode()))
 
     def giveBackCrosshair(self) -> None:
-        crosshair = _crosshair()
+        crosshair = layout.crosshairNode()
         if crosshair is not None and crosshair.GetAttribute(_CROSSHAIR) is not None:
             crosshair.SetCrosshairMode(int(crosshair.GetAttribute(_CROSSHAIR)))
             crosshair.RemoveAttribute(_CROSSHAIR)
@@ -139,7 +139,3 @@ class ViewMemory:
 
 def _idOf(node) -> str | None:
     return node.GetID() if node is not None else None
-
-
-def _crosshair():
-    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")

@@ -30,7 +30,6 @@ SAMPLE = 1_000_000  # voxels that are enough to count values
 ORDINARY = 0.98  # the share of a volume's voxels that is surely neither bladder nor injection site
 BODY_THRESHOLD = 0.15  # of the mean uptake of the body
 CLIP = 10.0  # times the body's mean uptake, about SUV 10
-UNIT = 10.0  # times the body's mean uptake, that counts as intensity 1
 COARSE = 12.0  # mm, where only outlines matter
 FACE = 2  # working voxels inside the face of a field of view, where windows would see its edge as anatomy
 MARGIN = 24.0  # mm kept around the body
@@ -127,18 +126,18 @@ def body_mask(image: sitk.Image) -> sitk.Image:
     return body
 
 
-def normalise(values: Floats, mean: float, clip: float = CLIP) -> Floats:
-    """Uptake to intensities from 0: √(x / body mean, clipped to 0…`clip`) / √10.
+def normalise(values: Floats, mean: float) -> Floats:
+    """Uptake to [0, 1]: √(x / body mean, clipped to 0…10) / √10.
 
     SUV, Bq/ml and counts come out alike. Negative voxels, which reconstruction noise leaves in air, become 0. The
     square root evens the noise out and keeps brain and bladder from drowning the rest.
     """
-    return np.sqrt(np.clip(values / mean, 0.0, clip) / UNIT).astype(np.float32)
+    return np.sqrt(np.clip(values / mean, 0.0, CLIP) / CLIP).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class WorkingPair:
-    """Both volumes on the working grid, `[z, y, x]`: normalised intensities, `weight` 1 where both were scanned."""
+    """Both volumes on the working grid, `[z, y, x]`: intensities in [0, 1], `weight` 1 where both were scanned."""
 
     grid: Geometry
     fixed: Floats
@@ -152,20 +151,18 @@ class Prepared:
 
     image: sitk.Image
     body: sitk.Image
-    brightest: float
-    """The highest intensity that `normalise` can give."""
 
     @staticmethod
-    def of(image: sitk.Image, name: str, clip: float = CLIP) -> Prepared:
-        """`clip` as in `normalise`. Raises InputError where no body is found; `name` says in which volume."""
+    def of(image: sitk.Image, name: str) -> Prepared:
+        """Raises InputError where no body is found; `name` says in which volume."""
         values = sitk.GetArrayViewFromImage(image)
-        normal = sitk.GetImageFromArray(normalise(values, body_mean(values), clip))
+        normal = sitk.GetImageFromArray(normalise(values, body_mean(values)))
         normal.CopyInformation(image)
         body = body_mask(image)
         litres = float(sitk.GetArrayViewFromImage(body).sum()) * math.prod(image.GetSpacing()) / 1e6
         if litres < SMALLEST_BODY:
             raise InputError(f"{name}: only {litres:.2f} litres in it have uptake; is this a PET of a body?")
-        return Prepared(normal, body, math.sqrt(clip / UNIT))
+        return Prepared(normal, body)
 
 
 def body_box(fixed: Prepared, moving: Prepared, transform: sitk.Transform) -> Geometry:
@@ -206,8 +203,8 @@ def working_pair(fixed: Prepared, moving: Prepared, transform: sitk.Transform, g
     weight = np.ones(grid.shape, np.float32)
     for prepared, mapping in ((fixed, None), (moving, transform)):
         smoothed = _smoothed(prepared.image, grid.spacing[0])
-        values = _resampled(smoothed, grid, mapping, sitk.sitkBSpline, continued=True)
-        images.append(np.clip(values, 0, prepared.brightest))  # splines overshoot beside an edge
+        # Splines overshoot beside an edge.
+        images.append(np.clip(_resampled(smoothed, grid, mapping, sitk.sitkBSpline, continued=True), 0, 1))
         scanned = _resampled(prepared.image * 0 + 1, grid, mapping, sitk.sitkNearestNeighbor) > 0
         weight *= ndimage.binary_erosion(scanned, iterations=FACE)
     if not weight.any():

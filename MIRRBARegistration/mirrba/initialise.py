@@ -104,9 +104,8 @@ def scales(thinnest: float) -> tuple[float, list[int]]:
 
 
 def _coarse(prepared: Prepared, spacing: float) -> sitk.Image:
-    """Clipped as for the network, whatever is asked for: a hot organ must not outweigh the body."""
     grid = Geometry.from_image(prepared.image).resampled(spacing)
-    return grid.resample(sitk.SmoothingRecursiveGaussian(sitk.Clamp(prepared.image, upperBound=1.0), spacing / 2))
+    return grid.resample(sitk.SmoothingRecursiveGaussian(prepared.image, spacing / 2))
 
 
 def _method() -> sitk.ImageRegistrationMethod:

@@ -151,13 +151,12 @@ def evaluate(
     `tre_mm` is passed on; `seconds` and `peak_memory_mb` are the run's to fill in.
 
     Segments correspond whose names are equal; of the others, those that alone on either side agree but for case and
-    spaces. Where there are neither, a sole lesion segment (and a sole organ) of each correspond: "GTV" and "lesions".
-    A segment persists if it has voxels in fixed and moving; without `moving`,
-    everything that `warped` lists was in it, also what vanished by warping. `dice_organs`, `dice_lesions` and
-    `detection_rate` are over persisting segments (section 4.4 removes the vanished). A segment counts once however
-    many lesions it bundles: for the paper's detection rate each lesion needs a segment of its own.
-    `disappearing_rate` is the shrinkage 1 − warped / moving volume of vanished lesions, where a lesion that grew
-    counts as 0; `disappearing_rate_signed` lets it count as negative.
+    spaces. Where there are neither, a sole lesion segment (and a sole organ) of each correspond: "GTV" and "lesions". A
+    segment persists if it has voxels in fixed and moving; without `moving`, everything that `warped` lists was in it,
+    also what vanished by warping. `dice_organs`, `dice_lesions` and `detection_rate` are over persisting segments
+    (section 4.4 removes the vanished). A segment counts once however many lesions it bundles: for the paper's detection
+    rate each lesion needs a segment of its own. `disappearing_rate` is the shrinkage 1 − warped / moving volume of
+    vanished lesions, where a lesion that grew counts as 0; `disappearing_rate_signed` lets it count as negative.
 
     Raises InputError if `fixed` and `warped` lie on different lattices.
     """

@@ -21,8 +21,6 @@ class Config:
     """Working grid, mm; None: chosen for the device (docs/method.md)."""
     voxel_share: float = 1.0
     """Of the voxels that the device is given; where `spacing` is set, it says nothing."""
-    clip: float = 10.0
-    """Uptake above so many times the body's mean counts as that; above it, a hot organ has no edge but its blur's."""
     init: str = "none"
     """none, centre, rigid, affine, or the path of a transform file (fixed→moving points)."""
     start: tuple[int, ...] = ()
@@ -205,7 +203,6 @@ def _check(config: Config) -> None:
         counts = getattr(config, name)
         right = len(counts) <= 4 and all(0 <= n <= 100_000 for n in counts)
         _demand(name, counts, right, "up to 4 numbers from 0 to 100000, coarsest first")
-    _demand("clip", config.clip, 1 <= config.clip <= 1000, "1 to 1000")
     _demand("window", config.window, 3 <= config.window <= 15 and config.window % 2 == 1, "an odd number from 3 to 15")
     # With less, no grid that divides by 2^depth would be coarse enough.
     _demand("voxel_share", config.voxel_share, 0.1 <= config.voxel_share <= 1, "0.1 to 1")

@@ -95,9 +95,9 @@ def register(
     device = devices.choose(config.device)
     progress = Progress([Stage(PREPARE, 1, 0.0)], on_progress, should_stop, should_keep)
     progress.begin(PREPARE)
-    follow_up = Prepared.of(check_volume(fixed, "fixed volume"), "fixed volume", config.clip)
+    follow_up = Prepared.of(check_volume(fixed, "fixed volume"), "fixed volume")
     uptake = check_volume(moving, "moving volume")
-    baseline = Prepared.of(uptake, "moving volume", config.clip)
+    baseline = Prepared.of(uptake, "moving volume")
     if _identical(follow_up.image, baseline.image):
         log.warning("The fixed and the moving volume are identical; check that they are two examinations.")
     progress.check()

@@ -165,9 +165,7 @@ def example_of(
     """
     config = config_of(settings)
     assert config.spacing is not None
-    follow_up, baseline = (
-        Prepared.of(image, name, config.clip) for image, name in ((fixed, "fixed volume"), (moving, "moving volume"))
-    )
+    follow_up, baseline = Prepared.of(fixed, "fixed volume"), Prepared.of(moving, "moving volume")
     initial = initial_transform(config.init, follow_up, baseline)
     grid = working_grid(body_box(follow_up, baseline, initial), config.spacing, _kind(settings).multiple)
     pair = working_pair(follow_up, baseline, initial, grid)

@@ -94,7 +94,7 @@ class Method:
         return f"{self.title} needs {PACKAGES[self.backend]}, which is not installed; pip install 'mirrba[baselines]'."
 
 
-# The baselines get the intensities that MIRRBA makes for itself (docs/method.md): "suv" gives them the volumes as
+# The baselines get the intensities that MIRRBA normalises for itself (docs/method.md): "suv" gives them the volumes as
 # they are.
 _INTENSITIES = {"intensities": "normalised"}
 
