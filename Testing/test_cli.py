@@ -175,6 +175,16 @@ def test_evaluate_scores_the_truth_as_perfect(pair_folder, tmp_path):
     assert scores["tre_mm"] < 1.5  # the file's field is sampled at 12 mm
 
 
+def test_a_caller_s_itk_warns_afterwards_as_it_did_before(pair_folder, tmp_path):
+    sitk.ProcessObject.SetGlobalWarningDisplay(True)
+    mask = str(segmentations(pair_folder)[0])
+    assert cli.main(["evaluate", "--fixed-seg", mask, "--warped-seg", mask]) == 0
+    assert sitk.ProcessObject.GetGlobalWarningDisplay()
+    pair = [f"--{role}={path}" for role, path in zip(("fixed", "moving"), files(pair_folder), strict=True)]
+    assert cli.main(["register", *pair, "-o", str(tmp_path), *QUICK]) == 0
+    assert sitk.ProcessObject.GetGlobalWarningDisplay()
+
+
 def test_evaluate_measures_the_uptake_where_images_are_given(pair_folder):
     fixed, moving = files(pair_folder)
     fixed_seg, moving_seg = segmentations(pair_folder)

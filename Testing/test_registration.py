@@ -132,6 +132,7 @@ def test_forward_then_inverse_returns_points_to_within_half_a_voxel(result):
 
 
 def test_itk_prints_nothing_of_fields_of_view_that_lie_apart(pair, capfd):
+    sitk.ProcessObject.SetGlobalWarningDisplay(True)  # as it is in a new process
     away = sitk.Image(pair[1])
     away.SetOrigin([start + 3000.0 for start in away.GetOrigin()])
     register(pair[0], away, resolve("fast", device="cpu", spacing=24, start="2,2"))

@@ -20,6 +20,7 @@ from . import job as jobs
 from .bar import Bar
 from .errors import Cancelled, InputError, MirrbaError, explained
 from .presets import PRESETS, resolve
+from .quiet import quiet_itk
 
 EPILOG = """exit codes: 0 done, 2 bad input, 3 cancelled, 4 out of memory, 1 anything else
 
@@ -349,6 +350,7 @@ def _summary(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@quiet_itk()
 def _evaluate(options: argparse.Namespace) -> None:
     import numpy as np
     import SimpleITK as sitk
@@ -360,7 +362,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .transforms import read_transform
 
     _keep_scored(options)
-    jobs.quiet_itk()
     fixed, warped = read_segmentation(options.fixed_seg), read_segmentation(options.warped_seg)
     moving = None if options.moving_seg is None else read_segmentation(options.moving_seg)
     images = [None if path is None else read_volume(path) for path in (options.fixed, options.moving)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,6 +12,7 @@ from . import transforms
 from .errors import MirrbaError
 from .geometry import Geometry
 from .images import Prepared
+from .quiet import quiet_itk
 
 SPACING = 8.0  # mm: a global motion needs no detail
 SHRINK = (4, 2, 1)
@@ -37,20 +36,8 @@ def initial_transform(init: str, fixed: Prepared, moving: Prepared) -> sitk.Tran
     if init == "centre":
         return _centred(fixed, moving)
     if init in ("rigid", "affine"):
-        with _quiet_itk():
-            return _optimised(fixed, moving, init)
+        return _optimised(fixed, moving, init)
     return transforms.read_transform(init)
-
-
-@contextmanager
-def _quiet_itk() -> Iterator[None]:
-    """ITK warns, many lines each time, of a start that brings nothing together; the other one is then taken."""
-    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(loud)
 
 
 def _centred(fixed: Prepared, moving: Prepared) -> sitk.Transform:
@@ -64,6 +51,7 @@ def _centre(prepared: Prepared) -> tuple[float, float, float]:
     return Geometry.from_image(prepared.body).point([float(n) for n in indices.mean(0)[::-1]])
 
 
+@quiet_itk()  # of a start that brings nothing together, which is then not taken
 def _optimised(fixed: Prepared, moving: Prepared, kind: str) -> sitk.Transform:
     """Rigid, then affine if asked, by global correlation (ITK v4 framework), from the better of two starts."""
     thinnest = min(min(Geometry.from_image(prepared.image).extent) for prepared in (fixed, moving))

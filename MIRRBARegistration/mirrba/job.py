@@ -24,6 +24,7 @@ from . import __version__
 from .errors import InputError, MirrbaError, is_out_of_memory
 from .one_writer import alone_in
 from .presets import INITIALISATIONS, Config, resolve
+from .quiet import quiet_itk
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -132,8 +133,8 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
             return _run(job, output, tell, should_stop, should_keep)
 
 
+@quiet_itk()
 def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Asked) -> dict[str, Any]:
-    quiet_itk()
     from .images import read_volume
     from .segments import read_segmentation
 
@@ -268,13 +269,6 @@ def share_cores() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-
-
-def quiet_itk() -> None:
-    """Without the warnings that ITK prints, many lines each: what concerns the user, the engine says itself."""
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def keep_inputs(job: Job, output: Path) -> None:
