@@ -180,8 +180,7 @@ def test_a_caller_s_itk_warns_afterwards_as_it_did_before(pair_folder, tmp_path)
     mask = str(segmentations(pair_folder)[0])
     assert cli.main(["evaluate", "--fixed-seg", mask, "--warped-seg", mask]) == 0
     assert sitk.ProcessObject.GetGlobalWarningDisplay()
-    pair = [f"--{role}={path}" for role, path in zip(("fixed", "moving"), files(pair_folder), strict=True)]
-    assert cli.main(["register", *pair, "-o", str(tmp_path), *QUICK]) == 0
+    assert cli.main(["register", *map(str, files(pair_folder)), "-o", str(tmp_path), *QUICK]) == 0
     assert sitk.ProcessObject.GetGlobalWarningDisplay()
 
 
