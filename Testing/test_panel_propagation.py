@@ -71,6 +71,36 @@ def test_after_a_propagation_the_follow_up_is_shown_alone_with_its_segments(user
     assert shownVolumes() == [("Follow-up PET", None), ("Baseline PET", None), ("Follow-up PET", "Baseline PET")]
 
 
+def test_looking_at_a_result_meanwhile_does_not_move_what_waits(user):
+    import qt
+
+    pair = user.loadsAPair()
+    second = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.followUpVolume, "Second follow-up")
+    user.getsAResult(pair, volume=False)
+    user.ui.inputsCollapsibleButton.collapsed = False
+    user.ui.propagateCollapsibleButton.collapsed = False
+    user.choosesFast()
+    for volume in (pair.followUpVolume, second):
+        user.ui.followUpsComboBox.setCheckState(volume, qt.Qt.Checked)
+    earlier, underTransform = user.parameters.result, []
+    showTask = user.panel.propagate.showTask
+
+    def look(task):
+        underTransform.append((task.state.value, pair.baselineVolume.GetParentTransformNode() is not None))
+        if task.state.value == "done":
+            user.parameters.result = earlier
+            user.clicks(user.ui.beforeButton)
+            user.clicks(user.ui.afterButton)
+            underTransform.append(("looking", pair.baselineVolume.GetParentTransformNode() is not None))
+        showTask(task)
+
+    user.panel.propagate.showTask = look
+    user.clicks(user.ui.propagateButton)
+    user.waitsForTheEnd(180)
+    once = [("running", False), ("done", False), ("looking", True)]
+    assert underTransform == 2 * once
+
+
 def test_cancelling_a_propagation_drops_what_waits(user):
     import qt
 

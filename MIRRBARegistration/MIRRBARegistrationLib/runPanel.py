@@ -82,13 +82,11 @@ class RunPanel:
     def start(self, requests: list[request.Request]) -> None:
         """Run the requests one after the other."""
         callbacks = QueueCallbacks(
+            onStarting=self._onStarting,
             onTask=self._onTaskChanged,
             onProgress=self._onProgress,
             onPreview=self._onPreview if self._parameters.livePreview else None,
         )
-        self._review.memory.giveBackPlaces()  # what it has put under a transform is not to be put back there
-        for started in requests:
-            self._takenOut += _takeOutOfResults(started.inputs)
         self.queue = RunQueue(requests, callbacks, self._startProcess)
         self._lossPlot.clear()
         self._finishedLogs = []
@@ -186,6 +184,11 @@ class RunPanel:
             qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
             return
         self._preview.SetAndObserveImageData(volumeNode.GetImageData())
+
+    def _onStarting(self, task: Task) -> None:
+        """Only now: while a task waits, results can be looked at, which puts baselines under their transforms."""
+        self._review.memory.giveBackPlaces()  # what it has put under a transform is not to be put back there
+        self._takenOut += _takeOutOfResults(task.request.inputs)
 
     def _onTaskChanged(self, task: Task) -> None:
         if task.state is TaskState.RUNNING:

@@ -36,6 +36,8 @@ class Task:
 class QueueCallbacks:
     """Called on the thread that polls."""
 
+    onStarting: Callable[[Task], None] = field(default=lambda task: None)
+    """A task is about to be checked, and its nodes to be written."""
     onTask: Callable[[Task], None] = field(default=lambda task: None)
     """A task has started or ended."""
     onProgress: Callable[[Event], None] = field(default=lambda event: None)
@@ -97,6 +99,7 @@ class RunQueue:
                 task.state = TaskState.CANCELLED
 
     def _start(self, task: Task) -> None:
+        self._callbacks.onStarting(task)
         # checked anew: nodes may have changed while it waited
         try:
             task.request.check()
