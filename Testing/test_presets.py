@@ -138,6 +138,11 @@ def test_settings_without_effect_are_refused(name, value):
     assert resolve("fast", stop_level=None, **{name: value}).preset == "fast"
 
 
+def test_a_setting_without_effect_is_refused_before_its_value():
+    with pytest.raises(InputError, match="Setting 'iterations' is the network's"):
+        resolve("fast", iterations="5")
+
+
 def test_a_start_without_anything_to_do_is_refused():
     with pytest.raises(InputError, match="nothing to optimise"):
         resolve("fast", start="0,0")

@@ -133,13 +133,13 @@ def resolve(preset: str = "default", **changes: Any) -> Config:
             raise InputError(f"There is no setting '{name}'; the settings are: {', '.join(names)}.")
     typed = {name: _typed(name, value) for name, value in changes.items()}
     config = dataclasses.replace(PRESETS[preset].config, **typed)
-    _check(config)
     for name in NETWORK_ALONE if config.stop_level == 0 else ():
         if getattr(config, name) != getattr(PRESETS[preset].config, name):
             raise InputError(
                 f"Setting '{name}' is the network's, which preset '{preset}' does not use here; leave it out, or "
                 "choose a preset that begins with mirrba."
             )
+    _check(config)
     return config
 
 
