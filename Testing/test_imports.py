@@ -45,6 +45,10 @@ def test_importing_mirrba_loads_neither_torch_nor_simpleitk():
     assert not loaded_by("import mirrba, mirrba.cli, mirrba.worker") & {"torch", "SimpleITK", "numpy", "scipy"}
 
 
+def test_what_comes_before_the_deformation_does_without_torch():
+    assert "torch" not in loaded_by("import mirrba.registration, mirrba.segments, mirrba.measures, mirrba.overlay")
+
+
 def test_the_numerical_core_does_without_simpleitk():
     statement = "; ".join(f"import mirrba.{name}" for name in NUMERICAL_CORE)
     assert "SimpleITK" not in loaded_by(statement)

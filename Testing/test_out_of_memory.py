@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from mirrba import OutOfMemory, devices, fields, ladder, network, register, registration
+from mirrba import OutOfMemory, deformation, devices, fields, ladder, network, register
 from mirrba.errors import explained
 from mirrba.network import Moving, Pyramid
 from mirrba.presets import resolve
@@ -145,14 +145,14 @@ def test_a_coarser_grid_follows_and_the_result_says_so(pair, monkeypatch):
 
 def test_the_cpu_takes_over_from_a_gpu_that_is_full(pair, monkeypatch):
     """No GPU here: the tensors of its run are refused before they are made."""
-    tensor_on = registration._tensor
+    tensor_on = deformation._tensor
 
     def refused_on_cuda(array, device):
         if device.type == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return tensor_on(array, device)
 
-    monkeypatch.setattr(registration, "_tensor", refused_on_cuda)
+    monkeypatch.setattr(deformation, "_tensor", refused_on_cuda)
     monkeypatch.setattr(devices, "choose", lambda name: CUDA)
     monkeypatch.setattr(devices, "label_of", lambda device: "a GPU" if device.type == "cuda" else "cpu")
     monkeypatch.setattr(devices, "prefers_bfloat16", lambda device: True)

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from hostile import body
-from mirrba import images, initialise, ladder, presets, registration, transforms
+from mirrba import deformation, images, initialise, ladder, presets, transforms
 from mirrba.errors import MirrbaError
 from mirrba.images import Prepared
 from panel_user import MODULE_FILE, AnsweredQuery, User
@@ -138,7 +138,7 @@ def withoutAnAlignment():
 
 def withoutMemory(**settings):
     config = presets.resolve("fast", device="cpu", **settings)
-    raise registration._out_of_memory(ladder.first(registration.devices.choose("cpu")), config)
+    raise deformation._out_of_memory(ladder.first(deformation.devices.choose("cpu")), config)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -100,6 +102,16 @@ def to_voxels(field: Tensor) -> Tensor:
 def from_voxels(field: Tensor) -> Tensor:
     """Voxels of the field's own grid to unit coordinates."""
     return field / _half_voxels(shape_of(field), field.device)
+
+
+def voxel_field(displacement: Tensor) -> npt.NDArray[np.float64]:
+    """A unit displacement `[1, 3, z, y, x]` as voxels `[z, y, x, 3]`."""
+    return to_voxels(displacement)[0].permute(1, 2, 3, 0).cpu().double().numpy()
+
+
+def unit_field(displacement: npt.NDArray[np.float64]) -> Tensor:
+    """Voxels `[z, y, x, 3]` as a unit displacement `[1, 3, z, y, x]`."""
+    return from_voxels(torch.from_numpy(displacement).float().permute(3, 0, 1, 2)[None])
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:

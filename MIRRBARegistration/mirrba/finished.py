@@ -10,16 +10,18 @@ import os
 import re
 import shutil
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .progress import Progress
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Tensors = dict[str, Tensor]
+
 log = logging.getLogger("mirrba")
 
-Tensors = dict[str, Tensor]
 KEY_FILE = "key"
 LOSSES = "losses"
 
@@ -66,6 +68,8 @@ class FinishedStages:
 
     def keep(self, stage: str, found: Tensors, losses: list[float]) -> None:
         """The stage is finished."""
+        import torch
+
         kept = {name: tensor.detach().cpu().clone() for name, tensor in found.items()}
         self._found[stage] = {**kept, LOSSES: torch.tensor(losses, dtype=torch.float64)}
         if self._folder is None:
@@ -103,6 +107,8 @@ class FinishedStages:
 def _read(path: Path) -> Tensors | None:
     if not path.is_file():
         return None
+    import torch
+
     try:
         found: Tensors = torch.load(path, map_location="cpu", weights_only=True)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in found.values()) or LOSSES not in found:
@@ -122,6 +128,8 @@ def read_key(folder: Path) -> str | None:
 
 def _write(found: Tensors, path: Path) -> None:
     """Whole or not at all, and there after a power cut."""
+    import torch
+
     aside = path.with_suffix(".partial")
     try:
         with aside.open("wb") as file:

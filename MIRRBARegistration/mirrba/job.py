@@ -135,6 +135,7 @@ def run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Ask
 
 @quiet_itk()
 def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: Asked) -> dict[str, Any]:
+    from . import registration
     from .images import read_volume
     from .segments import read_segmentation
 
@@ -146,8 +147,6 @@ def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: As
         ]
         for segmentation, image, name in zip(segmentations, (moving, fixed), ("moving", "fixed"), strict=True):
             _check_overlap(segmentation, image, name)
-        from . import registration  # torch takes seconds: after what may be refused at once
-
         finished = _finished_stages(job, output)
         last: dict[str, Any] = {}
 

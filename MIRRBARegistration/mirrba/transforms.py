@@ -1,4 +1,4 @@
-"""ITK transforms from fixed to moving points (LPS, mm): from a field, composed, inverted, read and written."""
+"""ITK transforms from fixed to moving points (LPS, mm): from a field, composed, read and written."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import logging
 import math
 import os
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-import torch
 
-from . import fields
-from .errors import InputError, is_out_of_memory
+from .errors import InputError
 from .geometry import Geometry
 
 log = logging.getLogger("mirrba")
 
 Array = npt.NDArray[np.float64]
 
-CPU = torch.device("cpu")
 RAMP = 3.0  # the border falls to zero over this many times its displacement: the slope stays near a half
 LEAST_RAMP = 2  # voxels
 
@@ -68,16 +64,6 @@ def _ramp(width: int) -> Array:
     return 0.5 - 0.5 * np.cos(np.pi * np.arange(width) / width)
 
 
-def voxel_field(displacement: torch.Tensor) -> Array:
-    """A unit displacement `[1, 3, z, y, x]` as voxels `[z, y, x, 3]`."""
-    return fields.to_voxels(displacement)[0].permute(1, 2, 3, 0).cpu().double().numpy()
-
-
-def unit_field(displacement: Array) -> torch.Tensor:
-    """Voxels `[z, y, x, 3]` as a unit displacement `[1, 3, z, y, x]`."""
-    return fields.from_voxels(torch.from_numpy(displacement).float().permute(3, 0, 1, 2)[None])
-
-
 def from_voxels(displacement: Array, grid: Geometry) -> sitk.Transform:
     """A voxel displacement `[z, y, x, 3]` on `grid` as an ITK displacement field transform in mm."""
     return sitk.DisplacementFieldTransform(grid.image(displacement @ grid.matrix.T, is_vector=True))
@@ -92,58 +78,6 @@ def then(first: sitk.Transform, second: sitk.Transform) -> sitk.Transform:
     composite = sitk.CompositeTransform([second, first])
     composite.FlattenTransform()
     return composite
-
-
-def inverse_displacement(displacement: Array, device: torch.device = CPU) -> Array:
-    """The inverse of a tapered voxel displacement `[z, y, x, 3]`, on the same grid.
-
-    Computed on `device`, or on the CPU where that has too little memory.
-    """
-    field = unit_field(displacement)
-    try:
-        return voxel_field(fields.invert(field.to(device)))
-    except RuntimeError as error:
-        if device == CPU or not is_out_of_memory(error):
-            raise
-    return voxel_field(fields.invert(field))
-
-
-def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
-    """The inverse of any transform: linear ones exactly, displacement fields on their own grid, a composite part by
-    part. A B-spline is sampled over its own domain, any other on `grid`; both with `grid`'s spacing.
-    """
-    transform = transform.Downcast()
-    if transform.IsLinear():
-        return transform.GetInverse()
-    if isinstance(transform, sitk.CompositeTransform):
-        # ITK applies the last part first, so the inverse starts with the first.
-        inverse = sitk.Transform(3, sitk.sitkIdentity)
-        for k in range(transform.GetNumberOfTransforms()):
-            inverse = then(inverse, inverse_on(transform.GetNthTransform(k), grid))
-        return inverse
-    if isinstance(transform, sitk.DisplacementFieldTransform):
-        field = transform.GetDisplacementField()
-        grid = Geometry.from_image(field)
-    else:
-        if isinstance(transform, sitk.BSplineTransform):
-            grid = _domain(transform).resampled(min(grid.spacing))
-        field = sitk.TransformToDisplacementField(
-            transform,
-            sitk.sitkVectorFloat64,
-            list(grid.size),
-            list(grid.origin),
-            list(grid.spacing),
-            list(grid.direction),
-        )
-    extended, larger = tapered(sitk.GetArrayFromImage(field) @ np.linalg.inv(grid.matrix).T, grid)
-    return from_voxels(inverse_displacement(extended), larger)
-
-
-def _domain(spline: sitk.BSplineTransform) -> Geometry:
-    """Where it differs from the identity, as one large voxel."""
-    size = spline.GetTransformDomainPhysicalDimensions()
-    corner = Geometry((1, 1, 1), size, spline.GetTransformDomainOrigin(), spline.GetTransformDomainDirection())
-    return replace(corner, origin=corner.point((0.5, 0.5, 0.5)))
 
 
 def read_transform(path: str | Path) -> sitk.Transform:

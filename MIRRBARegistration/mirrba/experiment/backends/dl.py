@@ -8,7 +8,7 @@ from pathlib import Path
 import SimpleITK as sitk
 import torch
 
-from ... import devices, transforms
+from ... import devices, fields, transforms
 from ...errors import InputError
 from ...geometry import Geometry
 from ..checkpoint import read_checkpoint
@@ -30,7 +30,7 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
     example, grid, initial = example_of(fixed, moving, settings)
     with devices.current(device), torch.no_grad():
         displacement = network.displacement(example.to(device))
-    extended, larger = transforms.tapered(transforms.voxel_field(displacement), grid)
+    extended, larger = transforms.tapered(fields.voxel_field(displacement), grid)
     transform = transforms.then(transforms.from_voxels(extended, larger), initial)
     seconds = time.monotonic() - started
     more = {"device": devices.label_of(device), "grid": list(grid.size), "bfloat16": mixed}
