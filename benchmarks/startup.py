@@ -20,7 +20,8 @@ REPEATS = 5
 COMMANDS = {
     "python alone": "pass",
     "import mirrba": "import mirrba",
-    "import mirrba.registration (torch, SimpleITK)": "import mirrba.registration",
+    "import mirrba.registration (SimpleITK)": "import mirrba.registration",
+    "import mirrba.deformation (torch, too)": "import mirrba.deformation",
 }
 
 

@@ -93,7 +93,6 @@ def register(
     """
     started = time.monotonic()
     config = config or resolve()
-    _load_torch()
     progress = Progress([Stage(PREPARE, 1, 0.0)], on_progress, should_stop, should_keep)
     progress.begin(PREPARE)
     follow_up = Prepared.of(check_volume(fixed, "fixed volume"), "fixed volume")
@@ -102,6 +101,7 @@ def register(
     if _identical(follow_up.image, baseline.image):
         log.warning("The fixed and the moving volume are identical; check that they are two examinations.")
     progress.check()
+    _load_torch()
     initial = initial_transform(config.init, follow_up, baseline)
     progress.check()
     from . import deformation, devices
@@ -137,7 +137,7 @@ def register(
 
 
 def _load_torch() -> None:
-    """That takes seconds: it happens beside the alignment, which does without."""
+    """That takes seconds: it happens beside the alignment, which is ITK's and lets Python work meanwhile."""
 
     def load() -> None:
         with suppress(Exception):  # raised again where it is needed
