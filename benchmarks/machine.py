@@ -16,9 +16,7 @@ from mirrba.job import versions
 
 def described(device: str = "cpu") -> dict[str, Any]:
     """MIRRBA_COMMIT in the environment says which commit it is where this is a copy without its history."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    commit = os.environ.get("MIRRBA_COMMIT", found)
+    commit = os.environ.get("MIRRBA_COMMIT") or _commit()
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     return {
         "commit": commit or "unknown",
@@ -29,6 +27,17 @@ def described(device: str = "cpu") -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": versions(),
     }
+
+
+def _commit() -> str:
+    """With "-dirty" where files differ from it; but for results, which the benchmark before has written."""
+    found, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "-uno", ":/", ":!results")
+    return f"{found}-dirty" if changed else found
+
+
+def _git(*arguments: str) -> str:
+    git = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def wait(device: torch.device) -> None:
