@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,7 @@ def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]
     """Seconds of an iteration of every level, with at most `count` on each."""
     fixed, moving = images
     weight, shape = torch.ones_like(fixed), fields.shape_of(fixed)
-    config = resolve(preset, init="none", freeze=0.0)
+    config = replace(resolve(preset), freeze=0.0)
     if config.start:
         counts = (count,) * len(config.start)
         progress = Timed(direct.stages("start", counts, shape), fixed.device)
@@ -88,6 +90,7 @@ def run(preset: str, count: int, images: list[torch.Tensor]) -> dict[str, float]
 DEPTHS = ("mirrba-depth-1", "mirrba-depth-2", "mirrba", "mirrba-depth-4")
 COUNTS = (1, 2, 4, 8)
 SIDE = 64  # of these
+OUT_OF_MEMORY = 4  # exit code
 
 
 def in_own_process(preset: str, side: int, device: str, iterations: int) -> dict[str, Any]:
@@ -96,8 +99,10 @@ def in_own_process(preset: str, side: int, device: str, iterations: int) -> dict
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         found = json.loads(done.stdout.splitlines()[-1])
-    else:
+    elif done.returncode in (OUT_OF_MEMORY, -signal.SIGKILL):  # the latter by the system, which had none left
         found = {"failed": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
+    else:
+        sys.exit(done.stderr)
     row = {"preset": preset, "side": side, "voxels": side**3, **found}
     if "seconds_per_iteration" in row and optimize.levels_run(resolve(preset)):
         row["schedule_s"] = paper_schedule(list(row["seconds_per_iteration"].values()))
@@ -200,7 +205,7 @@ def main() -> int:
             if not is_out_of_memory(error):
                 raise
             print("out of memory", file=sys.stderr)
-            return 4
+            return OUT_OF_MEMORY
         return 0
     rows = []
     for preset in options.presets.split(","):
