@@ -113,6 +113,18 @@ def fits() -> list[str]:
     ]
 
 
+def exhausted() -> list[str]:
+    """The side of the cube of voxels for which so much memory is enough, by the fits."""
+    sizes = result("cost-cpu")["fits"].values()
+    return [
+        row(
+            f"{gib} GiB",
+            *(f"{((1024 * gib - s['mb_at_0']) / s['mb_per_1e6_voxels'] * 1e6) ** (1 / 3):.0f}³" for s in sizes),
+        )
+        for gib in (4, 8, 16, 24)
+    ]
+
+
 def depths() -> list[str]:
     found = []
     for entry in result("cost-cpu")["levels"]:
@@ -211,6 +223,7 @@ TABLES = {
     "GPU, LNCC": lambda: lncc("cuda"),
     "cost": cost,
     "fits": fits,
+    "where memory runs out": exhausted,
     "depths": depths,
     "counts": counts,
     "startup": startup,
