@@ -1,5 +1,10 @@
 """Transforms: fields in mm on any grid, their inverse, their files."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -156,3 +161,32 @@ def test_unusable_transform_files_are_refused(tmp_path):
     sitk.WriteTransform(sitk.Euler2DTransform(), str(tmp_path / "flat.tfm"))
     with pytest.raises(InputError, match="2-D transform"):
         transforms.read_transform(tmp_path / "flat.tfm")
+
+
+def test_two_threads_may_read_and_write_transforms_at_once(tmp_path):
+    """ITK's HDF5 crashes the process where two are in it, so it is another process that tries."""
+    code = f"""
+import threading
+from pathlib import Path
+import numpy as np
+from mirrba import transforms
+from mirrba.geometry import Geometry
+grid = Geometry((24, 24, 24), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+field = transforms.from_voxels(np.zeros((24, 24, 24, 3)), grid)
+
+def work(number):
+    path = Path({str(tmp_path)!r}) / f"{{number}}.h5"
+    for _ in range(40):
+        transforms.write_transform(field, path)
+        transforms.read_transform(path)
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    module = Path(__file__).parents[1] / "MIRRBARegistration"
+    environment = {**os.environ, "PYTHONPATH": str(module)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")

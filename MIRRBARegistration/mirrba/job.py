@@ -378,9 +378,7 @@ def _staging_in(output: Path) -> Iterator[Path]:
 
 def _write_transform(transform: sitk.Transform, path: Path) -> None:
     """HDF5 makes the process crash at its end after a full disk, so room is tried for first. Errors: OSError."""
-    import SimpleITK as sitk
-
-    from .transforms import parts
+    from .transforms import parts, write_transform
 
     # A composite counts the parameters of one of its parts only.
     numbers = sum(part.GetNumberOfParameters() + part.GetNumberOfFixedParameters() for part in parts(transform))
@@ -388,7 +386,7 @@ def _write_transform(transform: sitk.Transform, path: Path) -> None:
         for _ in range(8 * numbers // CHUNK + 2):
             file.write(bytes(CHUNK))
     path.unlink()
-    sitk.WriteTransform(transform, str(path))
+    write_transform(transform, path)
 
 
 def _write_nifti(image: sitk.Image, path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ Array = npt.NDArray[np.float64]
 
 RAMP = 3.0  # the border falls to zero over this many times its displacement: the slope stays near a half
 LEAST_RAMP = 2  # voxels
+
+_one_at_a_time = threading.Lock()  # ITK's HDF5 crashes where two threads are in it
 
 
 def tapered(displacement: Array, grid: Geometry) -> tuple[Array, Geometry]:
@@ -80,13 +83,19 @@ def then(first: sitk.Transform, second: sitk.Transform) -> sitk.Transform:
     return composite
 
 
+def write_transform(transform: sitk.Transform, path: Path) -> None:
+    with _one_at_a_time:
+        sitk.WriteTransform(transform, str(path))
+
+
 def read_transform(path: str | Path) -> sitk.Transform:
     """A 3-D transform (fixed→moving points, LPS mm) from a file ITK reads. Raises InputError."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such transform file; check the path.")
     try:
         _check_mat(Path(path))
-        transform = sitk.ReadTransform(str(path))
+        with _one_at_a_time:
+            transform = sitk.ReadTransform(str(path))
     except (RuntimeError, struct.error, UnicodeDecodeError):  # the latter comes from SimpleITK's own message
         raise InputError(f"{path}: cannot be read as a transform; give an ITK file such as .h5 or .tfm.") from None
     if transform.GetDimension() != 3:

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..geometry import Geometry
 from ..segments import Segment, Segmentation
+from ..transforms import write_transform
 from .lesions import Lesion
 from .motion import Motion
 from .pair import Landmarks, Pair, Scan, make_pair
@@ -87,7 +88,7 @@ def write_pair(pair: Pair, folder: str | Path) -> None:
         for word, scan in (("fixed", pair.fixed), ("moving", pair.moving)):
             sitk.WriteImage(_geometry(scan.grid).image(scan.image), str(aside / f"{word}.nii.gz"), useCompression=True)
             _segmentation(scan).write(aside / f"{word}_segmentation.seg.nrrd")
-        sitk.WriteTransform(_displacement(pair), str(aside / "true_transform.h5"))
+        write_transform(_displacement(pair), aside / "true_transform.h5")
         _write_landmarks(pair.landmarks, aside / "landmarks.csv")
         _write_json(_lesions(pair), aside / "lesions.json")
         _write_json(_parameters(pair), aside / "phantom.json")

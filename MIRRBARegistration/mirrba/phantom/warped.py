@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..geometry import Geometry
+from ..transforms import write_transform
 
 NODES = (4, 4, 8)
 NODE_SIGMA = 10.0  # mm
@@ -31,7 +32,7 @@ def write_warped(volume: sitk.Image, folder: Path) -> None:
         aside.mkdir()
         for word, image in (("fixed", fixed), ("moving", volume)):
             sitk.WriteImage(image, str(aside / f"{word}.nii.gz"), useCompression=True)
-        sitk.WriteTransform(truth, str(aside / "true_transform.h5"))
+        write_transform(truth, aside / "true_transform.h5")
         os.replace(aside, folder)
 
 

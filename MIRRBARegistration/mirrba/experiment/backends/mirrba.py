@@ -40,5 +40,5 @@ def _start(task: Task, workdir: Path) -> Path:
     voxels = sitk.GetArrayFromImage(field).astype(np.float64) @ np.linalg.inv(grid.matrix).T
     # Beyond its grid a field counts as zero, but points next to the face must not jump.
     path = workdir / "start.h5"
-    sitk.WriteTransform(transforms.from_voxels(*transforms.tapered(voxels, grid)), str(path))
+    transforms.write_transform(transforms.from_voxels(*transforms.tapered(voxels, grid)), path)
     return path
