@@ -51,7 +51,7 @@ class Config:
     iterations: tuple[int, ...] | None = None
     """Per level, coarsest first; None: the preset's schedule, shortened on a CPU (docs/method.md)."""
     learning_rate: float | None = None
-    """Adam's; None: the paper's "10e−4", read as 1e-4, or 1e-3 for a schedule shorter than the paper's (docs/method.md)."""
+    """Adam's; None: 1e-4, as which the paper's "10e-4" is read; 1e-3 for a shorter schedule (docs/method.md)."""
     smooth: float = 0.1
     diffeo: float = 1.0
     freeze: float = 0.1
