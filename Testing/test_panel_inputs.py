@@ -173,12 +173,18 @@ def test_a_renamed_or_removed_segment_is_seen_at_once(user):
     assert user.ui.segmentsList.item(0).text() != "renamed"
 
 
+def nineLevels(ui):
+    ui.presetComboBox.setCurrentIndex(ui.presetComboBox.findText("mirrba"))
+    ui.levelsLineEdit.text = "9"
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (lambda ui: setattr(ui.iterationsLineEdit, "text", "many"), "Advanced › Iterations cannot be 'many'"),
         (lambda ui: setattr(ui.spacingLineEdit, "text", "-3"), "Advanced › Working grid (mm) cannot be"),
-        (lambda ui: setattr(ui.levelsLineEdit, "text", "9"), "Advanced › Levels cannot be"),
+        (lambda ui: setattr(ui.levelsLineEdit, "text", "9"), "Advanced › Levels is the network's"),
+        (nineLevels, "Advanced › Levels cannot be"),
         (lambda ui: ui.fixedVolumeSelector.setCurrentNode(None), "Select a follow-up PET (fixed)"),
         (lambda ui: ui.movingVolumeSelector.setCurrentNode(None), "Select a baseline PET (moving)"),
         (lambda ui: ui.movingVolumeSelector.setCurrentNode(ui.fixedVolumeSelector.currentNode()), "same volume"),
