@@ -53,7 +53,8 @@ def test_operations_are_told_apart_as_they_are_and_plain(script, part):
     ours = operations.by_operation(work, False)["percent"]
     with operations.plainly():
         plain = operations.by_operation(work, False)["percent"]
-    assert set(ours) != set(plain)
+    assert "aten::convolution_backward" in plain
+    assert ("aten::convolution_backward" in ours) == (part == "network")
     found = operations.roofline(work, {"flop_per_s": 1e9, "bytes_per_s": 1e9}, torch.device("cpu"))
     assert found["gigabytes"] > 0
     assert (found["gigaflop"] > 0) == (part == "network")
@@ -61,7 +62,7 @@ def test_operations_are_told_apart_as_they_are_and_plain(script, part):
 
 def test_lncc_is_compared_with_float64(script):
     found = script("lncc").compare(12, 5, "cpu", 1)
-    assert max(found["ours_error"], found["convolution_error"]) < 1e-3
+    assert max(found["ours_error"], found["convolution_error"]) < 1e-4
 
 
 def test_what_is_asked_of_a_gpu_runs_on_a_cpu(script, made, monkeypatch):

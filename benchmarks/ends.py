@@ -1,8 +1,9 @@
 """What becomes of the ends of a body when its two scans end at other places.   python benchmarks/ends.py -o FOLDER
 
 Made pairs; the baseline as it was scanned, and cut at its lower or its upper end. `default`, which lets a volume go on
-beyond its field of view as its nearest voxel, and the same with air there. The error over the fixed body, where the
-baseline was scanned too: all of it, and the last 64 mm at either end.
+beyond its field of view as its nearest voxel and sees no contrast at its end, the same with air there, and the same
+with that contrast. The error over the fixed body, where the baseline was scanned too: all of it, and the last 64 mm at
+either end.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Any
 import machine
 import numpy as np
 import SimpleITK as sitk
-from ablation import ending_in_air, instead
+from ablation import anywhere, ending_in_air, instead
 from apart import ASKED, made_pairs
-from mirrba import images, metrics
+from mirrba import direct, images, metrics
 from mirrba.experiment.cohort import Pair
 from mirrba.geometry import Geometry
 from mirrba.images import read_volume
@@ -24,7 +25,11 @@ from mirrba.registration import register
 from mirrba.transforms import read_transform
 
 CUTS = {"nothing": (0.0, 0.0), "150 mm of the legs": (150.0, 0.0), "100 mm of the head": (0.0, 100.0)}
-BEYOND = {"nearest voxel": {}, "air": {(images, "_resampled"): ending_in_air}}
+WAYS = {
+    "default": {},
+    "air": {(images, "_resampled"): ending_in_air},
+    "contrast": {(direct, "contrast"): anywhere},
+}
 END = 64.0  # mm
 SHOWN = ("body", "lower_end", "upper_end")
 
@@ -35,11 +40,11 @@ def cut(image: sitk.Image, low: float, high: float) -> sitk.Image:
     return sitk.Image(image[:, :, first : image.GetSize()[2] - last])
 
 
-def errors_of(pair: Pair, ends: tuple[float, float], beyond: str) -> dict[str, float | None]:
+def errors_of(pair: Pair, ends: tuple[float, float], way: str) -> dict[str, float | None]:
     """Means, mm."""
     assert pair.truth is not None
     fixed, moving, truth = read_volume(pair.fixed), cut(read_volume(pair.moving), *ends), read_transform(pair.truth)
-    with instead(BEYOND[beyond]):
+    with instead(WAYS[way]):
         found = register(fixed, moving, resolve("default", device="cpu"))
     grid = Geometry.from_image(fixed)
     scanned = grid.resample(sitk.Cast(moving * 0 + 1, sitk.sitkUInt8), truth, sitk.sitkNearestNeighbor)
@@ -62,14 +67,14 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for pair in made_pairs(__doc__):
         for name, ends in CUTS.items():
-            for beyond in BEYOND:
-                rows.append({"pair": pair.name, "cut": name, "beyond": beyond, **errors_of(pair, ends, beyond)})
+            for way in WAYS:
+                rows.append({"pair": pair.name, "cut": name, "way": way, **errors_of(pair, ends, way)})
                 print(rows[-1], flush=True)
     means = []
     for name in CUTS:
-        for beyond in BEYOND:
-            own = [row for row in rows if (row["cut"], row["beyond"]) == (name, beyond)]
-            means.append({"cut": name, "beyond": beyond, **{s: statistics.mean(row[s] for row in own) for s in SHOWN}})
+        for way in WAYS:
+            own = [row for row in rows if (row["cut"], row["way"]) == (name, way)]
+            means.append({"cut": name, "way": way, **{s: statistics.mean(row[s] for row in own) for s in SHOWN}})
     machine.save("ends", {"machine": machine.described(), **ASKED, "means": means, "rows": rows})
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -26,7 +26,6 @@ from .progress import Progress, Stage
 from .pyramid import multiple_of
 from .transforms import Array
 
-Found = TypeVar("Found")
 OnPreview = Callable[[sitk.Image], None]
 
 
@@ -97,8 +96,8 @@ def _multiple(config: Config) -> int:
 
 
 def _with_enough_memory(
-    way: ladder.Way, config: Config, attempt: Callable[[ladder.Way], Found], progress: Progress
-) -> Found:
+    way: ladder.Way, config: Config, attempt: Callable[[ladder.Way], Deformation], progress: Progress
+) -> Deformation:
     """What `attempt` gives on the first way, from `way` down the ladder, for which there is memory."""
     while True:
         try:
