@@ -54,25 +54,26 @@ def ablation() -> list[str]:
 
 
 def apart() -> list[str]:
-    """Beside each other: with the affine start and without."""
-    means = {(mean["shift_mm"], mean["init"]): mean for mean in result("apart")["means"]}
-    digits = {"dice_organs": 3, "dice_lesions": 3, "tre_mm": 1, "tre_body_mm": 1}
+    """Beside each other: with the affine start, without, and without on three levels."""
+    means = {(mean["shift_mm"], mean["start"]): mean for mean in result("apart")["means"]}
+    digits = {"dice_organs": 3, "dice_lesions": 3, "tre_body_mm": 1}
+    starts = ("affine", "none", "none, three levels")
     return [
-        row(shift, *(f"{means[shift, init][name]:.{n}f}" for name, n in digits.items() for init in ("affine", "none")))
+        row(shift, *(f"{means[shift, start][name]:.{n}f}" for name, n in digits.items() for start in starts))
         for shift in dict.fromkeys(shift for shift, _ in means)
     ]
 
 
 def ends() -> list[str]:
-    """Beside each other: going on as the nearest voxel, and ending in air."""
-    means = {(mean["cut"], mean["beyond"]): mean for mean in result("ends")["means"]}
+    """Beside each other: as it is, ending in air, and with contrast at the end."""
+    means = {(mean["cut"], mean["way"]): mean for mean in result("ends")["means"]}
     return [
         row(
             cut,
             *(
                 f"{means[cut, way][n]:.1f}"
                 for n in ("body", "lower_end", "upper_end")
-                for way in ("nearest voxel", "air")
+                for way in ("default", "air", "contrast")
             ),
         )
         for cut in dict.fromkeys(cut for cut, _ in means)
