@@ -524,10 +524,13 @@ def test_a_removed_result_leaves_no_colours_behind(user):
 
 
 def test_a_control_of_the_review_does_not_replace_the_preview_of_a_run(user):
+    from MIRRBARegistrationLib.registrationJob import Inputs
+
     pair = user.loadsAPair()
     user.getsAResult(pair)
     preview = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.baselineVolume, "Preview")
-    user.panel.review._review.showPreview(pair.followUpVolume, preview, user.parameters.orientation)
+    inputs = Inputs(pair.followUpVolume, pair.baselineVolume)
+    user.panel.review._review.showPreview(inputs, preview, user.parameters.orientation)
     user.application.processEvents(20)
     shown = shownVolumes()
     assert shown[1] == ("Preview", None)

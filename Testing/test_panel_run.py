@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import slicer
-from panel_user import LONG, VISIBLE, childOf, isAlive, nodeNames
+from panel_user import LONG, VISIBLE, childOf, isAlive, nodeNames, shownVolumes
 
 
 def test_a_registration_brings_transform_volume_segments_and_table(user):
@@ -138,6 +138,83 @@ def test_a_preview_that_is_no_longer_wanted_goes_and_the_views_are_as_before(use
     assert user.application.layoutManager.layout == shown
     user.clicks(user.ui.applyButton)
     user.waitsForTheEnd()
+
+
+def test_another_layout_chosen_while_the_loss_is_plotted_stays(user):
+    user.loadsAPair()
+    user.ui.lossPlotCheckBox.checked = True
+    user.ui.previewCheckBox.checked = False
+    user.startsALongRun()
+    manager = user.application.layoutManager
+    reviewed, fourUp = manager.layout, slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    manager.layoutLogic().GetLayoutNode().SetViewArrangement(fourUp)
+    user.ui.blendSlider.value = 0.3
+    assert manager.layout == fourUp
+    user.ui.lossPlotCheckBox.checked = False
+    user.ui.lossPlotCheckBox.checked = True
+    assert manager.layout == reviewed
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+
+
+@pytest.mark.parametrize("end", ["cancel", "no preview"])
+def test_a_preview_has_the_follow_up_s_outlines_and_gives_an_earlier_result_back(user, end):
+    def drawn():
+        return {
+            name: slicer.util.getNode(name).GetDisplayNode().GetVisibility() != 0
+            for name in ("Follow-up segments", "Baseline segments", "Warped segments")
+        }
+
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    after, shown = drawn(), shownVolumes()
+    assert after == {"Follow-up segments": True, "Baseline segments": False, "Warped segments": True}
+    user.startsALongRun()
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+    assert drawn() == {"Follow-up segments": True, "Baseline segments": False, "Warped segments": False}
+    if end == "cancel":
+        user.clicks(user.ui.applyButton)
+        user.waitsForTheEnd()
+    else:
+        user.ui.previewCheckBox.checked = False
+    assert drawn() == after
+    assert shownVolumes() == shown
+
+
+def test_outlines_of_a_first_preview_that_was_cancelled_are_as_the_user_had_them(user):
+    pair = user.loadsAPair()
+    displays = [node.GetDisplayNode() for node in (pair.baselineSegmentation, pair.followUpSegmentation)]
+
+    def drawn():
+        return [
+            (d.GetVisibility(), d.GetVisibility2DFill(), d.GetSliceIntersectionThickness(), d.GetViewNodeIDs())
+            for d in displays
+        ]
+
+    before = drawn()
+    user.startsALongRun()
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+    assert drawn() != before
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+    assert drawn() == before
+
+
+def test_the_baseline_lies_under_the_new_transform_also_where_an_earlier_result_was_looked_at(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair, volume=False)
+    earlier = user.parameters.result
+    user.ui.volumeCheckBox.checked = False
+    user.ui.previewCheckBox.checked = False  # the views belong to it
+    user.startsALongRun()
+    user.clicks(user.ui.beforeButton)
+    user.clicks(user.ui.afterButton)
+    assert pair.baselineVolume.GetParentTransformNode() is not None
+    user.clicks(user.ui.keepButton)
+    user.waitsForTheEnd()
+    assert user.parameters.result is not earlier
+    user.widget.exit()
+    assert pair.baselineVolume.GetParentTransformNode().GetName() == "Baseline PET to Follow-up PET transform"
 
 
 @pytest.mark.parametrize("end", ["cancel", "fail", "close"])

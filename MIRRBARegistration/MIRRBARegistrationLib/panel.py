@@ -36,7 +36,7 @@ class Panel(VTKObservationMixin):
         self.isEntered = False
         """Whether the module is the one that is shown: the views of another module's user are left alone."""
         self.review = ReviewPanel(ui, review, lambda: self.isEntered)
-        self.run = RunPanel(ui, logic.startProcess, review, self._onTask, lambda: self.isEntered)
+        self.run = RunPanel(ui, logic.startProcess, review, self._onTask, self._showResult, lambda: self.isEntered)
         self.propagate = PropagatePanel(ui, self.run.start)
         self.engine = EnginePanel(ui, requirementsPath, self._onEngineReady)
         self._parts = (self.input, self.method, self.review, self.run, self.propagate)
@@ -165,6 +165,9 @@ class Panel(VTKObservationMixin):
             if not task.isKept:
                 self.method.rememberDuration(task.request.config, task.job.metrics["seconds"])
             self.review.open()
-        elif task.state in (TaskState.CANCELLED, TaskState.FAILED) and self.isEntered and layout.isShown():
-            self.review.show()  # an earlier result, if there is one
         self.propagate.showTask(task)
+
+    def _showResult(self) -> None:
+        """An earlier one, if there is one, where a preview was."""
+        if self.isEntered and layout.isShown():
+            self.review.show()

@@ -148,6 +148,13 @@ class RegistrationJob:
     def cancel(self) -> None:
         self._job.cancel()
 
+    def bringMoving(self) -> None:
+        """Of a run that is done: where no warped volume was asked for, the moving one lies under the transform,
+        unless it lies under another."""
+        moving, outputs = self.inputs.movingVolume, self.outputs
+        if outputs.transform and not outputs.volume and moving.GetParentTransformNode() is None:
+            moving.SetAndObserveTransformNodeID(outputs.transform.GetID())
+
     def close(self) -> None:
         """End the child at once, load nothing, call nothing back: for a scene that is being closed."""
         self._told = True
@@ -232,8 +239,7 @@ class RegistrationJob:
             outputs.segmentation = nodes.placeSegmentation(
                 segmentation, outputs.segmentation, fixed, inputs.movingSegmentation
             )
-        if transform and not volume and moving.GetParentTransformNode() is None:
-            moving.SetAndObserveTransformNodeID(outputs.transform.GetID())
+        self.bringMoving()
         self.metrics = metrics
 
 

@@ -9,6 +9,7 @@ import slicer
 from . import derivedVolumes, layout, overlay
 from .guess import OUTPUT_ATTRIBUTE
 from .parameters import Orientation, OverlayMode
+from .registrationJob import Inputs
 from .results import Result
 from .viewMemory import ViewMemory
 
@@ -50,7 +51,7 @@ class Review:
             return
         self._placeMoving(result, view.before)
         fixed, other = result.fixedVolume, _movingShown(result, view.before)
-        self._showSegments(result, view.before)
+        self._showOutlines(_outlines(result, view.before))
         _showGrid(result, view.grid)
         if fixed is None:
             self.showPair(None, None)
@@ -75,9 +76,9 @@ class Review:
             overlay.makeGrey(fixed, other)
             overlay.showGrey(self._checkerboard(fixed, other), composite)
 
-    def showPreview(self, fixedVolume, previewVolume, orientation: Orientation) -> None:
-        """The registration as it stands, in green and magenta."""
-        self._preview = previewVolume
+    def showPreview(self, inputs: Inputs, previewVolume, orientation: Orientation) -> None:
+        """The registration as it stands, in green and magenta, and the follow-up's outlines."""
+        fixedVolume, self._preview = inputs.fixedVolume, previewVolume
         self.memory.remember(fixedVolume)
         layout.setOrientation(orientation.value)
         self._showSingle(layout.FIXED, fixedVolume)
@@ -85,6 +86,17 @@ class Review:
         composite = layout.compositeNode(layout.OVERLAY)
         if composite is not None:
             overlay.showOverlay(fixedVolume, previewVolume, [composite])
+        outlines = (  # the baseline's do not follow it yet
+            (inputs.fixedSegmentation, True, FOLLOW_UP_WIDTH, layout.MOVING),
+            (inputs.movingSegmentation, False, BASELINE_WIDTH, layout.FIXED),
+        )
+        self._showOutlines([outline for outline in outlines if _isThere(outline[0])])
+
+    def endPreview(self) -> None:
+        """No result came of it: everything looks as it did."""
+        self.memory.giveBackDisplays()
+        self._giveBackOutlines()
+        self.memory.giveBackLayout()
 
     def showPair(self, fixedVolume, movingVolume) -> None:
         """Just the two volumes: a view whose volume is removed would choose another by itself."""
@@ -103,8 +115,7 @@ class Review:
         """Volumes look and lie as they did; the overlay, which adds two colours, shows the follow-up alone."""
         self.memory.giveBackDisplays()
         self.memory.giveBackPlaces()
-        self.memory.giveBackOutlines()
-        self._outlines = []
+        self._giveBackOutlines()
         self.memory.giveBackCrosshair()
         composite = layout.compositeNode(layout.OVERLAY)
         if composite is not None:
@@ -132,9 +143,8 @@ class Review:
                 if node is not None and _isFree(node):
                     self.memory.place(node, None if before else result.transform)
 
-    def _showSegments(self, result: Result, before: bool) -> None:
-        """The outlines that belong to what is shown; until that changes, the user may show others."""
-        outlines = _outlines(result, before)
+    def _showOutlines(self, outlines: list[tuple]) -> None:
+        """Those that belong to what is shown; until that changes, the user may show others."""
         if outlines == self._outlines:
             return
         for node, *_ in self._outlines:
@@ -150,6 +160,10 @@ class Review:
                 display.SetVisibility2DFill(False)
                 display.SetSliceIntersectionThickness(width)
                 display.SetViewNodeIDs(layout.viewIDsBut(hidingView))
+
+    def _giveBackOutlines(self) -> None:
+        self.memory.giveBackOutlines()
+        self._outlines = []
 
     def _showSingle(self, tag: str, volumeNode) -> None:
         composite = layout.compositeNode(tag)
@@ -214,7 +228,11 @@ def _outlines(result: Result, before: bool) -> list[tuple]:
         ),
         (result.segmentation, not before, BASELINE_WIDTH, layout.FIXED),
     ]
-    return [outline for outline in outlines if outline[0] is not None]
+    return [outline for outline in outlines if _isThere(outline[0])]
+
+
+def _isThere(node) -> bool:
+    return node is not None and node.GetScene() is not None
 
 
 def _showGrid(result: Result, visible: bool) -> None:

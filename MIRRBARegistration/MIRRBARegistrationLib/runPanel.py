@@ -37,6 +37,7 @@ class RunPanel:
         startProcess: Callable,
         review: Review,
         onTask: Callable[[Task], None],
+        showResult: Callable[[], None],
         isEntered: Callable[[], bool],
     ) -> None:
         self.queue: RunQueue | None = None
@@ -45,12 +46,15 @@ class RunPanel:
         self._startProcess = startProcess
         self._review = review
         self._onTask = onTask
+        self._showResult = showResult
         self._isEntered = isEntered
         self._outcome = ""
         """How the last run ended."""
         self._problem = ""
         self._parameters = None
         self._lossPlot = LossPlot()
+        self._isPlotWanted = False
+        """As the control was when last looked at: another layout that the user has chosen since stays."""
         self._preview = None
         self._takenOut: list[tuple] = []
         """Nodes and the transforms that they lay under, for a run that comes to nothing."""
@@ -76,7 +80,9 @@ class RunPanel:
             self._showRunning()
         else:
             self._showIdle(isEngineReady)
-        if self._isEntered() and (layout.isShown() or (self.queue is not None and self._parameters.showLossPlot)):
+        isPlotNewlyWanted = self._parameters.showLossPlot and not self._isPlotWanted
+        self._isPlotWanted = self._parameters.showLossPlot
+        if self._isEntered() and (layout.isShown() or (self.queue is not None and isPlotNewlyWanted)):
             self._showViews()
 
     def start(self, requests: list[request.Request]) -> None:
@@ -102,9 +108,9 @@ class RunPanel:
     def enter(self) -> None:
         """The module is shown again: so is the preview of what runs."""
         if self.queue is not None and self.queue.current is not None and self._preview is not None:
-            fixed = self.queue.current.request.inputs.fixedVolume
-            if fixed.GetScene() is not None and self._preview.GetScene() is not None:
-                self._review.showPreview(fixed, self._preview, self._parameters.orientation)
+            inputs = self.queue.current.request.inputs
+            if inputs.fixedVolume.GetScene() is not None and self._preview.GetScene() is not None:
+                self._review.showPreview(inputs, self._preview, self._parameters.orientation)
 
     def poll(self) -> None:
         """Deliver what has arrived. Called by the timer; tests call it, too."""
@@ -170,8 +176,8 @@ class RunPanel:
         self._lossPlot.show()
 
     def _onPreview(self, volumeNode) -> None:
-        fixed = self.queue.current.request.inputs.fixedVolume
-        if fixed.GetScene() is None or not self._isEntered() or not self._parameters.livePreview:
+        inputs = self.queue.current.request.inputs
+        if inputs.fixedVolume.GetScene() is None or not self._isEntered() or not self._parameters.livePreview:
             return
         if self._preview is None or self._preview.GetScene() is None:
             self._showViews()
@@ -180,7 +186,7 @@ class RunPanel:
             self._preview.CreateDefaultDisplayNodes()
             self._preview.GetDisplayNode().SetSaveWithScene(False)
             derivedVolumes.hide(self._preview)
-            self._review.showPreview(fixed, self._preview, self._parameters.orientation)
+            self._review.showPreview(inputs, self._preview, self._parameters.orientation)
             qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
             return
         self._preview.SetAndObserveImageData(volumeNode.GetImageData())
@@ -196,27 +202,29 @@ class RunPanel:
         else:
             self._removePreview(task.request.inputs)
             self._logWhole(task)
+        if self.queue.isOver:
+            self._endTakenOut()  # before an earlier result is shown, which may move them
         if task.state is TaskState.DONE:
+            self._review.memory.giveBackPlaces()  # an earlier result that is looked at may have the baseline
+            task.job.bringMoving()
             self._review.memory.forgetLayout()
         elif task.state in (TaskState.CANCELLED, TaskState.FAILED):
             self._giveBackViews()
-        if self.queue.isOver:
-            self._endTakenOut()
         self._stage = ""
         self._onTask(task)
 
     def _giveBackViews(self) -> None:
         """Nothing came of it: the views are as they were."""
-        self._review.memory.giveBackDisplays()
-        self._review.memory.giveBackLayout()
+        self._review.endPreview()
         self._lossPlot.remove()
+        self._showResult()
 
     def _endPreview(self) -> None:
         """The user does not want it any longer."""
         task = self.queue.current if self.queue is not None else None
         self._removePreview(task.request.inputs if task is not None else None)
-        self._review.memory.giveBackDisplays()
-        self._review.memory.giveBackLayout()
+        self._review.endPreview()
+        self._showResult()
 
     def _endTakenOut(self) -> None:
         if any(task.state is TaskState.DONE for task in self.queue.tasks):
