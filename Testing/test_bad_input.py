@@ -4,6 +4,10 @@ The same on Slicer's side is in test_bad_nodes.py. Docs: docs/reliability.md.
 """
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +174,36 @@ def test_output_folders_that_cannot_be_written_are_refused_first(pair, tmp_path,
     assert said.startswith(f"mirrba: {place}")
     assert said.count("\n") == 1
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("role", ["fixed", "moving-seg", "init", "output"])
+def test_names_that_are_not_utf_8_are_refused_before_itk_ends_the_process(pair, tmp_path, role):
+    name = {"fixed": b"M\xfcller.nii.gz", "moving-seg": b"l\xe4sion.nii.gz", "init": b"\xfc.tfm", "output": b"\xff"}[
+        role
+    ]
+    path = os.fsencode(tmp_path) + b"/" + name
+    if role == "init":
+        sitk.WriteTransform(sitk.TranslationTransform(3), str(tmp_path / "t.tfm"))
+        shutil.copy(tmp_path / "t.tfm", path)
+    elif role != "output":
+        shutil.copy(pair[0], path)
+    fixed = path if role == "fixed" else os.fsencode(pair[0])
+    output = path if role == "output" else os.fsencode(tmp_path / "output")
+    more = [f"--{role}".encode(), path] if role in ("moving-seg", "init") else []
+    command = [sys.executable, "-m", "mirrba", "register", fixed, os.fsencode(pair[1]), "-o", output, *more, *QUICK]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert "not UTF-8; rename it" in done.stderr.splitlines()[-1]
+    assert not os.path.exists(output)
+
+
+def test_no_folder_on_the_way_to_the_output_is_left_where_nothing_comes_of_it(pair, tmp_path, capsys):
+    assert cli.main(["register", "missing.nii.gz", str(pair[1]), "-o", str(tmp_path / "a" / "b" / "c")]) == 2
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "mine").mkdir()
+    assert cli.main(["register", "missing.nii.gz", str(pair[1]), "-o", str(tmp_path / "mine" / "c")]) == 2
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_scores_never_overwrite_what_is_scored(tmp_path, capsys):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import SimpleITK as sitk
 from mirrba import cli
 from mirrba.images import body_mask, read_volume
 from mirrba.presets import PRESETS, resolve
+from mirrba.quiet import quiet_itk
 from mirrba.segments import read_segmentation
 from mirrba.transforms import read_transform
 
@@ -91,6 +93,10 @@ def test_an_input_is_never_overwritten(pair_folder, tmp_path):
     (tmp_path / "fixed.nii.gz").write_text("a patient's")
     done = mirrba("phantom", "-o", tmp_path, "--spacing", "16")
     assert (done.returncode, (tmp_path / "fixed.nii.gz").read_text()) == (2, "a patient's")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "landmarks.csv").write_text("mine")
+    done = mirrba("phantom", "-o", tmp_path / "own", "--spacing", "16")
+    assert (done.returncode, (tmp_path / "own" / "landmarks.csv").read_text()) == (2, "mine")
 
 
 def test_folders_of_follow_ups_keep_what_tells_them_apart():
@@ -378,3 +384,40 @@ def test_help_explains_every_option(capsys):
     for option in ("--moving-seg", "--fixed-seg", "--preset", "--device", "--spacing", "--iterations", "--init",
                    "--seed", "--set", "--quiet", "--json", "--resume", "exit codes", "transform.h5"):  # fmt: skip
         assert option in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_a_stream_has_no_characters_for_is_written_otherwise(pair_folder, tmp_path, encoding):
+    """As into a file on Windows."""
+    environment = {**os.environ, "PYTHONPATH": str(MODULE), "PYTHONIOENCODING": encoding}
+    start = [sys.executable, "-m", "mirrba"]
+    shown = subprocess.run([*start, "register", "--help"], capture_output=True, env=environment, check=False)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    baseline, follow_up = (str(pair_folder / f"{name}.nii.gz") for name in ("moving", "fixed"))
+    given = [baseline, follow_up, "--moving-seg", str(segmentations(pair_folder)[1]), "-o", str(tmp_path / "out")]
+    done = subprocess.run([*start, "propagate", *given, *QUICK], capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "\\u2192" in done.stdout.decode(encoding)
+
+
+def test_itk_warns_again_when_the_last_of_several_threads_is_done():
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    second_is_in, first_is_out = threading.Event(), threading.Event()
+
+    def second():
+        with quiet_itk():
+            second_is_in.set()
+            first_is_out.wait(60)
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(True)
+    try:
+        with quiet_itk():
+            thread = threading.Thread(target=second)
+            thread.start()
+            second_is_in.wait(60)
+        assert not sitk.ProcessObject.GetGlobalWarningDisplay()
+        first_is_out.set()
+        thread.join()
+        assert sitk.ProcessObject.GetGlobalWarningDisplay()
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)

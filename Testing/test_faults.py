@@ -4,6 +4,7 @@ import ast
 import contextlib
 import fcntl
 import gc
+import hashlib
 import json
 import os
 import resource
@@ -292,6 +293,23 @@ def test_an_output_folder_that_is_removed_meanwhile_is_made_again(pair_folder, t
     events = events_of(process)
     assert events[-1]["event"] == "done"
     assert (out / "result.json").exists()
+
+
+@pytest.mark.parametrize("becomes", ["another", "none"])
+def test_the_sums_in_the_result_are_those_of_the_files_that_were_registered(pair_folder, tmp_path, becomes):
+    folder = job_folder(tmp_path, pair_folder, QUICK)
+    moving = folder / "moving.nii.gz"
+    registered = hashlib.sha256(moving.read_bytes()).hexdigest()
+
+    def tell(event):
+        if event.get("stage") == "start 1 of 2" and moving.exists():
+            moving.unlink()
+            if becomes == "another":
+                shutil.copy(pair_folder / "fixed.nii.gz", moving)
+
+    jobs.run(jobs.read_job(folder), tmp_path / "out", tell, lambda: False)
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["inputs_sha256"]["moving"] == registered
 
 
 def test_what_a_killed_run_left_behind_is_swept(pair_folder, tmp_path):

@@ -138,7 +138,7 @@ def test_a_coarser_grid_follows_and_the_result_says_so(pair, monkeypatch):
     asked = refuse(monkeypatch, lambda pyramid, voxels: voxels > 0.6 * np.prod(usual["grid"]))
     provenance = register(*pair, config).provenance
     assert usual["spacing_mm"] * 1.2 < provenance["spacing_mm"] < usual["spacing_mm"] * 1.7
-    assert "grid is now coarser" in provenance["departures"][-1]
+    assert "times as coarse" in provenance["departures"][-1]
     assert f"{provenance['spacing_mm']:g} mm" in provenance["plan"]
     assert max(voxels for _, _, voxels in asked) == np.prod(usual["grid"])
 
@@ -271,3 +271,52 @@ def test_a_gpu_that_refuses_is_left_out(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
     assert [device.name for device in devices.available() if device.name != "mps"] == ["cuda:0", "cpu"]
     assert "cuda:1 does not answer (CUDA error: all CUDA-capable devices are busy or unavailable)" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["Execute", "MetricEvaluate"])
+def test_a_lack_of_memory_in_the_alignment_is_no_failed_alignment(pair, monkeypatch, step):
+    def refused(*_):
+        raise RuntimeError("itkImportImageContainer.hxx:192:\nFailed to allocate memory for image.")
+
+    monkeypatch.setattr(sitk.ImageRegistrationMethod, step, refused)
+    with pytest.raises(RuntimeError, match="allocate memory") as caught:
+        register(*pair, resolve("fast", device="cpu", **{**SMALL, "iterations": None}))
+    assert isinstance(explained(caught.value), OutOfMemory)
+
+
+def test_what_kept_torch_from_being_loaded_is_what_is_said(pair_folder):
+    """A second attempt would fail for another reason: half of it is there."""
+    code = """
+import sys
+import SimpleITK as sitk
+import mirrba
+class Refusing:
+    refused = False
+    def find_spec(self, name, path, target=None):
+        if name == "torch.functional" and not self.refused:
+            self.refused = True
+            raise MemoryError("std::bad_alloc")
+sys.meta_path.insert(0, Refusing())
+try:
+    mirrba.register(*(sitk.ReadImage(file, sitk.sitkFloat32) for file in sys.argv[1:]))
+except MemoryError as error:
+    print("refused:", error)
+"""
+    files = [str(pair_folder / f"{name}.nii.gz") for name in ("fixed", "moving")]
+    environment = {**os.environ, "PYTHONPATH": str(MODULE)}
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, env=environment)
+    assert done.stdout == "refused: std::bad_alloc\n", done.stderr
+
+
+def test_a_library_that_does_not_fit_into_memory_is_a_lack_of_it():
+    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert isinstance(explained(error), OutOfMemory)
+    assert not isinstance(explained(ImportError("No module named 'torch'")), OutOfMemory)
+
+
+def test_each_step_down_is_a_sentence_of_its_own():
+    way, said = ladder.first(CPU), []
+    while (lower := ladder.below(way, resolve("default", device="cpu"))) is not None:
+        way, sentence = lower
+        said.append(sentence)
+    assert len(said) == len(set(said)) == ladder.COARSER_STEPS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from hostile import body
-from mirrba import Cancelled, InputError, initialise, losses, metrics, progress, register, schedule
+from mirrba import Cancelled, InputError, fields, initialise, losses, metrics, progress, register, schedule
 from mirrba.geometry import Geometry
 from mirrba.images import Prepared
 from mirrba.presets import PRESETS, resolve
@@ -35,6 +35,16 @@ def pair(pair_folder):
 @pytest.fixture(scope="module")
 def result(pair):
     return register(*pair, FAST)
+
+
+def test_the_provenance_tells_the_whole_initial_transform_and_nothing_is_kept_of_the_grids(result):
+    told = result.provenance["initial_transform"]
+    again = sitk.AffineTransform(3)
+    again.SetFixedParameters(told["fixed_parameters"])
+    again.SetParameters(told["parameters"])
+    for point in ((0.0, 0.0, 0.0), (50.0, 60.0, -400.0)):
+        assert np.allclose(again.TransformPoint(point), result._initial.TransformPoint(point))
+    assert fields.unit_grid.cache_info().currsize == 0
 
 
 def body_points(registration, count=300) -> np.ndarray:

@@ -225,7 +225,7 @@ def test_another_grid_or_device_does_not_go_on_from_it(tmp_path):
 
     kept = FinishedStages(tmp_path / UNFINISHED, "key")
     kept.of("one plan")
-    kept.keep("level 1 of 2", {"weight": torch.ones(2)}, [0.5])
+    kept.keep("level 1 of 2", {"weight": torch.ones(2)}, [0.5], ["It diverged."])
     again = FinishedStages(tmp_path / UNFINISHED, "key", resume=True)
     progress = Progress([Stage("level 1 of 2", 1, 1.0)])
     again.of("another plan")
@@ -234,6 +234,7 @@ def test_another_grid_or_device_does_not_go_on_from_it(tmp_path):
     found = again.recall("level 1 of 2", progress)
     assert found["weight"].tolist() == [1, 1]
     assert progress.history == [{"stage": "level 1 of 2", "loss": [0.5]}]
+    assert progress.departures == ["It diverged."]
     assert again.resumed == ["level 1 of 2"]
     again.of("a coarser plan")
     assert again.resumed == []

@@ -190,3 +190,32 @@ for thread in threads:
     environment = {**os.environ, "PYTHONPATH": str(module)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+LINEAR = {  # ITK inverts the first, but not the two others
+    "VersorRigid3DTransform": "0 0 0.1 5 6 7",
+    "ScaleVersor3DTransform": "0 0 0.1 5 6 7 1.1 0.9 1.05",
+    "ScaleSkewVersor3DTransform": "0 0 0.1 5 6 7 1.1 0.9 1.05 0.1 0 0 0 0 0",
+}
+
+
+def in_a_file(kind: str, parameters: str, path: Path) -> Path:
+    path.write_text(
+        f"#Insight Transform File V1.0\n#Transform 0\nTransform: {kind}_double_3_3\n"
+        f"Parameters: {parameters}\nFixedParameters: 10 20 30\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_every_kind_of_linear_transform_is_read_and_inverted(tmp_path, kind):
+    transform = transforms.read_transform(in_a_file(kind, LINEAR[kind], tmp_path / "start.tfm"))
+    back = inverse.inverse_on(transform, GRIDS["straight"])
+    for point in ((0.0, 0.0, 0.0), (100.0, -50.0, 400.0)):
+        assert np.allclose(back.TransformPoint(transform.TransformPoint(point)), point, atol=1e-6)
+
+
+def test_a_kind_that_simpleitk_does_not_know_cannot_be_read(tmp_path):
+    path = in_a_file("ComposeScaleSkewVersor3DTransform", "0 0 0.1 5 6 7 1.1 0.9 1.05 0.1 0 0", tmp_path / "start.tfm")
+    with pytest.raises(InputError, match="cannot be read as a transform"):
+        transforms.read_transform(path)

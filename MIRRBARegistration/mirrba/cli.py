@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -37,6 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
+    _write_what_can_be_written()
     options = _parser().parse_args(arguments)
     jobs.share_cores()
     _end_as_by_ctrl_c()
@@ -67,6 +69,13 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _write_what_can_be_written() -> None:
+    """A name that the terminal or a redirected stream has no characters for is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_as_by_ctrl_c() -> None:
@@ -383,12 +392,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         fixed, warped, moving, fixed_image=images[0], moving_image=images[1], jacobian=jacobian, body=body, tre_mm=error
     )
     text = json.dumps(scores, indent=2, ensure_ascii=False)
-    print(text)
     if options.output is not None:
         try:
             options.output.write_text(text + "\n", encoding="utf-8")
         except OSError as problem:
             raise InputError(f"{options.output}: cannot be written ({problem.strerror}); give a file name.") from None
+    print(text)
 
 
 def _keep_scored(options: argparse.Namespace) -> None:

@@ -74,7 +74,10 @@ def deform(
         settings = _settled(on_grid, way, grid, iterations)
         return Deformation(fields.voxel_field(displacement), grid, way.device, settings)
 
-    return _with_enough_memory(ladder.first(devices.choose(config.device)), config, attempt, progress)
+    try:
+        return _with_enough_memory(ladder.first(devices.choose(config.device)), config, attempt, progress)
+    finally:
+        fields.unit_grid.cache_clear()  # of every level, and nobody asks for them again
 
 
 def _settled(config: Config, way: ladder.Way, grid: Geometry, iterations: tuple[int, ...]) -> dict[str, Any]:

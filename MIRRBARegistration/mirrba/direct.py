@@ -115,7 +115,7 @@ def descend(
         displacement = _descend_level(similarity, warp, displacement, iterations[level], sigmas, progress)
         spent = progress.finish()
         if not progress.kept():
-            finished.keep(stage, {"displacement": displacement}, spent)
+            finished.keep(stage, {"displacement": displacement}, spent, progress.departures)
         progress.preview(displacement.detach)
     return fields.resize(displacement, fields.shape_of(fixed))
 
@@ -178,6 +178,8 @@ def _descend_level(
         if progress.kept():
             break
         progress.preview(best.detach)
+        if iteration == iterations:
+            break  # nothing would look at another step
         if stuck == PATIENCE:
             displacement, step, stuck = best, step / 2, 0
             if step < LEAST_STEP:

@@ -35,7 +35,8 @@ class Diverged(MirrbaError):
     """The optimisation has left the finite numbers, or ended far from its best."""
 
 
-# What PyTorch, oneDNN, cuDNN and ITK say in a RuntimeError, each in its own words.
+# What PyTorch, oneDNN, cuDNN and ITK say in a RuntimeError, and the system where a library is loaded, each in its own
+# words.
 _NO_MEMORY = (
     "out of memory",
     "allocate memory",
@@ -44,6 +45,7 @@ _NO_MEMORY = (
     "memory allocation",
     "create a memory",
     "create a primitive",
+    "map segment from shared object",
     "unable to find an engine",  # cuDNN, where none of its ways gets its workspace
 )
 
@@ -52,7 +54,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the host has refused memory."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+        isinstance(error, RuntimeError | ImportError | OSError) and any(words in said for words in _NO_MEMORY)
     )
 
 

@@ -5,6 +5,7 @@ and, where a folder is given, after the process has ended.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mirrba")
 
 KEY_FILE = "key"
-LOSSES = "losses"
+LOSSES, DEPARTURES = "losses", "departures"
 
 
 class FinishedStages:
@@ -64,14 +65,18 @@ class FinishedStages:
             return None
         found = dict(self._found[stage])
         progress.skip(stage, found.pop(LOSSES).tolist())
+        for sentence in json.loads(bytes(found.pop(DEPARTURES).tolist())):
+            progress.depart(sentence)
         return found
 
-    def keep(self, stage: str, found: Tensors, losses: list[float]) -> None:
-        """The stage is finished."""
+    def keep(self, stage: str, found: Tensors, losses: list[float], departures: list[str]) -> None:
+        """The stage is finished; `departures` of the run so far."""
         import torch
 
         kept = {name: tensor.detach().cpu().clone() for name, tensor in found.items()}
-        self._found[stage] = {**kept, LOSSES: torch.tensor(losses, dtype=torch.float64)}
+        kept[LOSSES] = torch.tensor(losses, dtype=torch.float64)
+        kept[DEPARTURES] = torch.tensor(list(json.dumps(departures).encode()), dtype=torch.uint8)
+        self._found[stage] = kept
         if self._folder is None:
             return
         try:
@@ -111,8 +116,10 @@ def _read(path: Path) -> Tensors | None:
 
     try:
         found: Tensors = torch.load(path, map_location="cpu", weights_only=True)
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in found.values()) or LOSSES not in found:
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in found.values()):
             raise ValueError("not finite")
+        json.loads(bytes(found[DEPARTURES].tolist()))
+        found[LOSSES].tolist()
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         log.warning("%s: cannot be used (%s), so its stage is run again.", path, type(error).__name__)
         return None

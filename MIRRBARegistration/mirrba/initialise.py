@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from . import transforms
-from .errors import MirrbaError
+from .errors import MirrbaError, is_out_of_memory
 from .geometry import Geometry
 from .images import Prepared
 from .quiet import quiet_itk
@@ -110,8 +110,10 @@ def _mismatch(images: list[sitk.Image], start: sitk.Transform) -> float:
     method.SetInitialTransform(start)
     try:
         return float(method.MetricEvaluate(*images))
-    except RuntimeError:  # no overlap
-        return math.inf
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return math.inf  # no overlap
 
 
 def _descend(images: list[sitk.Image], transform: sitk.Transform, spacing: float, shrink: list[int]) -> None:
@@ -128,6 +130,8 @@ def _descend(images: list[sitk.Image], transform: sitk.Transform, spacing: float
     try:
         method.Execute(*images)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise MirrbaError(
             f"The initial alignment failed ({str(error).strip().splitlines()[-1]}); start with init=centre or none."
         ) from None

@@ -11,7 +11,7 @@ import torch
 from . import fields
 from .errors import is_out_of_memory
 from .geometry import Geometry
-from .transforms import Array, from_voxels, tapered, then
+from .transforms import Array, as_affine, from_voxels, tapered, then
 
 CPU = torch.device("cpu")
 
@@ -27,6 +27,8 @@ def inverse_displacement(displacement: Array, device: torch.device = CPU) -> Arr
     except RuntimeError as error:
         if device == CPU or not is_out_of_memory(error):
             raise
+    finally:
+        fields.unit_grid.cache_clear()
     return fields.voxel_field(fields.invert(field))
 
 
@@ -36,7 +38,7 @@ def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
     """
     transform = transform.Downcast()
     if transform.IsLinear():
-        return transform.GetInverse()
+        return as_affine(transform).GetInverse()
     if isinstance(transform, sitk.CompositeTransform):
         # ITK applies the last part first, so the inverse starts with the first.
         inverse = sitk.Transform(3, sitk.sitkIdentity)

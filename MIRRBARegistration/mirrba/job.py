@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import InputError, MirrbaError, is_out_of_memory
 from .one_writer import alone_in
+from .paths import check_name
 from .presets import INITIALISATIONS, Config, resolve
 from .quiet import quiet_itk
 
@@ -147,7 +148,8 @@ def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: As
         ]
         for segmentation, image, name in zip(segmentations, (moving, fixed), ("moving", "fixed"), strict=True):
             _check_overlap(segmentation, image, name)
-        finished = _finished_stages(job, output)
+        sums = _inputs_sha256(job)  # now: the files may be others when the results are written
+        finished = _finished_stages(job, output, sums)
         last: dict[str, Any] = {}
 
         def on_progress(event: Event) -> None:
@@ -160,24 +162,24 @@ def _run(job: Job, output: Path, tell: Tell, should_stop: Asked, should_keep: As
         )
         writing = {"stage": FINISH, "iteration": 0, "loss": None, "terms": {}, "fraction": 1.0, "remaining": None}
         tell({"event": "progress", **last, **writing})
-        scores = _write(job, result, fixed, moving, segmentations[0], segmentations[1], output)
+        scores = _write(job, sums, result, fixed, moving, segmentations[0], segmentations[1], output)
         finished.forget()
         return scores
 
 
-def _finished_stages(job: Job, output: Path) -> FinishedStages:
+def _finished_stages(job: Job, output: Path, sums: dict[str, str]) -> FinishedStages:
     from .finished import FinishedStages
 
     if not job.keeps_stages:
         return FinishedStages()
-    return FinishedStages(output / UNFINISHED, _stages_key(job), job.resume)
+    return FinishedStages(output / UNFINISHED, _stages_key(job, sums), job.resume)
 
 
-def _stages_key(job: Job) -> str:
+def _stages_key(job: Job, sums: dict[str, str]) -> str:
     """What stands for the volumes and settings of which finished stages are the result."""
-    sums = _inputs_sha256(job, ("fixed", "moving"))
+    registered = {name: sums[name] for name in ("fixed", "moving", "initial_transform") if name in sums}
     settings = {**asdict(job.config), "init": sums.get("initial_transform", job.config.init)}
-    return hashlib.sha256(json.dumps([__version__, sums, settings], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([__version__, registered, settings], sort_keys=True).encode()).hexdigest()
 
 
 def can_be_resumed(job: Job, output: Path) -> bool:
@@ -187,7 +189,10 @@ def can_be_resumed(job: Job, output: Path) -> bool:
         return False
     from .finished import read_key
 
-    return read_key(folder) == _stages_key(job)
+    try:
+        return read_key(folder) == _stages_key(job, _inputs_sha256(job))
+    except OSError:  # its volumes are gone
+        return False
 
 
 def _sweep(output: Path) -> None:
@@ -235,20 +240,24 @@ class Previews:
 
 @contextmanager
 def output_folder(output: Path) -> Iterator[None]:
-    """A folder for results. One that is made for them is gone again where nothing comes of it; raises InputError."""
-    made = not os.path.exists(output)  # not Path.exists, which raises for a name that is too long
-    prepare_output(output)
+    """A folder for results. Those that are made for them, it and any that it lies in, are gone again where nothing
+    comes of it; raises InputError.
+    """
+    # not Path.exists, which raises for a name that is too long
+    made = [folder for folder in (output, *output.parents) if not os.path.exists(folder)]
     try:
+        prepare_output(output)
         yield
     except BaseException:
-        if made:
-            with suppress(OSError):  # there is something in it that is of use: stages, or a study's results
-                output.rmdir()
+        with suppress(OSError):  # there is something in it that is of use: stages, or a study's results
+            for folder in made:
+                folder.rmdir()
         raise
 
 
 def prepare_output(output: Path) -> None:
     """Make sure results can be written there before hours are spent on them."""
+    check_name(output.absolute())
     if os.path.exists(output) and not output.is_dir():
         raise InputError(f"{output}: is a file, but a folder is needed for the results; choose another name.")
     try:
@@ -310,6 +319,7 @@ def _check_overlap(segmentation: Segmentation | None, image: sitk.Image, name: s
 
 def _write(
     job: Job,
+    sums: dict[str, str],
     result: Registration,
     fixed: sitk.Image,
     moving: sitk.Image,
@@ -349,7 +359,7 @@ def _write(
         scores["seconds"] = result.provenance["seconds"]
         scores["peak_memory_mb"] = result.provenance["peak_memory_mb"]
         _write_json(staging / "metrics.json", scores)
-        _write_json(staging / RESULT_FILE, _provenance(job, result, staging))
+        _write_json(staging / RESULT_FILE, _provenance(job, sums, result, staging))
         _publish(staging, output)
     return scores
 
@@ -402,9 +412,8 @@ def _write_nifti(image: sitk.Image, path: Path) -> None:
         raise OSError(errno.ENOSPC, "is the disk full?") from None
 
 
-def _provenance(job: Job, result: Registration, staging: Path) -> dict[str, Any]:
+def _provenance(job: Job, inputs: dict[str, str], result: Registration, staging: Path) -> dict[str, Any]:
     """Everything needed to repeat the run. Inputs by checksum, not by name: names may hold a patient's."""
-    inputs = _inputs_sha256(job, ("fixed", "moving", "moving_segmentation", "fixed_segmentation"))
     config = asdict(job.config)
     if "initial_transform" in inputs:
         config["init"] = "file"
@@ -420,8 +429,9 @@ def _provenance(job: Job, result: Registration, staging: Path) -> dict[str, Any]
     }
 
 
-def _inputs_sha256(job: Job, names: Sequence[str]) -> dict[str, str]:
+def _inputs_sha256(job: Job) -> dict[str, str]:
     """By name; `initial_transform` where the run starts from a file."""
+    names = ("fixed", "moving", "moving_segmentation", "fixed_segmentation")
     sums = {name: _sha256(path) for name in names if (path := getattr(job, name)) is not None}
     if job.config.init not in INITIALISATIONS and Path(job.config.init).is_file():
         sums["initial_transform"] = _sha256(Path(job.config.init))

@@ -51,9 +51,10 @@ def below(way: Way, config: Config) -> tuple[Way, str] | None:
             f"Not enough memory on {label}: the network now computes in bfloat16, which changes the result slightly."
         )
     if config.spacing is None and way.coarser < COARSER_STEPS:
+        times = COARSER ** (way.coarser + 1)
         return replace(way, coarser=way.coarser + 1), (
-            f"Not enough memory on {label}: the working grid is now coarser, so the result is less detailed; "
-            "crop the volumes or use a device with more memory for the full detail."
+            f"Not enough memory on {label}: the working grid is now {times:.3g} times as coarse, so the result is less "
+            "detailed; crop the volumes or use a device with more memory for the full detail."
         )
     if config.device == "auto" and way.device.type != "cpu":
         return first(torch.device("cpu")), (

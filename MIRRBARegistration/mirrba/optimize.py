@@ -91,7 +91,7 @@ def optimize(
         state = _optimize_or_restart(model, level, images, seen, similarity, config, rate, iterations[level], progress)
         spent = progress.finish()
         if not progress.kept():
-            finished.keep(stage, model.state_dict(), spent)
+            finished.keep(stage, model.state_dict(), spent, progress.departures)
         progress.preview(partial(_displacement, state, level, seen))
     if state is None:
         displacement = fields.zeros(shape, fixed.device)

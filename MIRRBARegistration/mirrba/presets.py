@@ -24,7 +24,8 @@ class Config:
     init: str = "none"
     """none, centre, rigid, affine, or the path of a transform file (fixed→moving points)."""
     start: tuple[int, ...] = ()
-    """Iterations of the direct start, coarsest level first; empty: no start, as the paper."""
+    """Iterations of the direct start, coarsest level first, the last of each without a step; empty: no start, as the
+    paper."""
 
     finish: tuple[int, ...] = ()
     """Iterations of the same descent after the network, on the finest levels; empty: none, as the paper. It goes on

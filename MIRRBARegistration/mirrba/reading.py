@@ -11,6 +11,7 @@ from .errors import InputError, OutOfMemory
 from .geometry import Geometry
 from .metaimage import check_metaimage
 from .nifti import check_nifti
+from .paths import check_name
 
 
 def read_image(path: str | Path) -> sitk.Image:
@@ -39,6 +40,7 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: is a folder; give one file (a DICOM series must be converted to NIfTI first).")
     if not path.is_file():
         raise InputError(f"{path}: is a pipe or a device; give an image file.")
+    check_name(path.absolute())
 
 
 def _explained(path: Path, reason: str) -> InputError | OutOfMemory:

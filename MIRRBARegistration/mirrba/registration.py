@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -101,9 +99,11 @@ def register(
     if _identical(follow_up.image, baseline.image):
         log.warning("The fixed and the moving volume are identical; check that they are two examinations.")
     progress.check()
-    _load_torch()
-    initial = initial_transform(config.init, follow_up, baseline)
-    progress.check()
+    with ThreadPoolExecutor(1) as loader:  # loading torch takes seconds; ITK lets Python work meanwhile
+        loading = loader.submit(import_module, f"{__package__}.deformation")
+        initial = initial_transform(config.init, follow_up, baseline)
+        progress.check()
+        loading.result()
     from . import deformation, devices
 
     aligned = deformation.Aligned(follow_up, baseline, uptake, initial, min(fixed.GetSpacing()))
@@ -136,22 +136,13 @@ def register(
     )
 
 
-def _load_torch() -> None:
-    """That takes seconds: it happens beside the alignment, which is ITK's and lets Python work meanwhile."""
-
-    def load() -> None:
-        with suppress(Exception):  # raised again where it is needed
-            import_module(f"{__package__}.deformation")
-
-    if "torch" not in sys.modules:
-        threading.Thread(target=load).start()
-
-
 def _identical(fixed: sitk.Image, moving: sitk.Image) -> bool:
     same_place = Geometry.from_image(fixed) == Geometry.from_image(moving)
     return same_place and np.array_equal(sitk.GetArrayViewFromImage(fixed), sitk.GetArrayViewFromImage(moving))
 
 
 def _described(transform: sitk.Transform) -> dict[str, Any]:
-    linear = transform.IsLinear()
-    return {"name": transform.GetName(), "parameters": list(transform.GetParameters()) if linear else None}
+    if not transform.IsLinear():
+        return {"name": transform.GetName(), "parameters": None}
+    numbers = {"parameters": transform.GetParameters(), "fixed_parameters": transform.GetFixedParameters()}
+    return {"name": transform.GetName(), **{name: list(values) for name, values in numbers.items()}}

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from .errors import InputError
 from .geometry import Geometry
+from .paths import check_name
 
 log = logging.getLogger("mirrba")
 
@@ -92,11 +93,12 @@ def read_transform(path: str | Path) -> sitk.Transform:
     """A 3-D transform (fixed→moving points, LPS mm) from a file ITK reads. Raises InputError."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such transform file; check the path.")
+    check_name(os.path.abspath(path))
     try:
         _check_mat(Path(path))
         with _one_at_a_time:
             transform = sitk.ReadTransform(str(path))
-    except (RuntimeError, struct.error, UnicodeDecodeError):  # the latter comes from SimpleITK's own message
+    except (RuntimeError, struct.error, UnicodeDecodeError, KeyError):  # the latter two are SimpleITK's own
         raise InputError(f"{path}: cannot be read as a transform; give an ITK file such as .h5 or .tfm.") from None
     if transform.GetDimension() != 3:
         raise InputError(f"{path}: is a {transform.GetDimension()}-D transform; give a 3-D one.")
@@ -123,6 +125,13 @@ def _check_mat(path: Path) -> None:
         raise struct.error
 
 
+def as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
+    """The same linear transform; ITK inverts only some of its many kinds."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    axes = [np.array(transform.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()]
+    return sitk.AffineTransform(np.ravel(np.transpose(axes)).tolist(), origin.tolist())
+
+
 def parts(transform: sitk.Transform) -> list[sitk.Transform]:
     """The transforms that a composite is made of, of any other itself alone."""
     transform = transform.Downcast()
@@ -138,6 +147,5 @@ def _is_finite(transform: sitk.Transform) -> bool:
 
 
 def _keeps_orientation(transform: sitk.Transform) -> bool:
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    axes = [np.array(transform.TransformPoint(axis)) - origin for axis in np.eye(3).tolist()]
-    return bool(1e-3 < np.linalg.det(axes) < 1e3)
+    matrix = np.reshape(as_affine(transform).GetMatrix(), (3, 3))
+    return bool(1e-3 < np.linalg.det(matrix) < 1e3)
