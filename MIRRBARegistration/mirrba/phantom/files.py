@@ -24,16 +24,6 @@ from .pair import Landmarks, Pair, Scan, make_pair
 from .scanner import SCANNERS, Grid, Scanner
 from .shapes import Ellipsoid, Points
 
-FILES = (
-    "fixed.nii.gz",
-    "moving.nii.gz",
-    "fixed_segmentation.seg.nrrd",
-    "moving_segmentation.seg.nrrd",
-    "true_transform.h5",
-    "landmarks.csv",
-    "lesions.json",
-    "phantom.json",
-)
 _ORGAN_COLORS = {"brain": (0.98, 0.98, 0.88), "bladder": (0.87, 0.78, 0.39)}
 _LESION_COLOR = (0.86, 0.24, 0.2)
 
@@ -90,8 +80,6 @@ def write_pair(pair: Pair, folder: str | Path) -> None:
     phantom.json.
     """
     place = Path(folder)
-    if not (place / "phantom.json").exists() and any((place / name).exists() for name in FILES):
-        raise InputError(f"{place}: holds files of those names that are no phantom's; choose another folder.")
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".phantom-", dir=place) as name:
         aside = Path(name)
@@ -102,6 +90,8 @@ def write_pair(pair: Pair, folder: str | Path) -> None:
         _write_landmarks(pair.landmarks, aside / "landmarks.csv")
         _write_json(_lesions(pair), aside / "lesions.json")
         _write_json(_parameters(pair), aside / "phantom.json")
+        if not (place / "phantom.json").exists() and any((place / path.name).exists() for path in aside.iterdir()):
+            raise InputError(f"{place}: holds files of those names that are no phantom's; choose another folder.")
         for path in sorted(aside.iterdir()):
             os.replace(path, place / path.name)
 
