@@ -253,7 +253,8 @@ def _benchmark_parser(commands: Any) -> None:
     )
     parser.add_argument("cohort", metavar="COHORT", type=Path, nargs="?", help="pairs (default: made ones)")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="results; reused on a rerun")
-    parser.add_argument("--pet", metavar="PET", type=Path, help="a real PET to be warped, as one more pair")
+    parser.add_argument("--pet", metavar="PET", type=Path, help="a real PET to make pairs of, too")
+    parser.add_argument("--pet-pairs", metavar="N", type=int, default=1, help="how many of it (default: 1)")
     parser.add_argument("--pairs", metavar="N", type=int, default=3, help="how many are made (default: 3)")
     parser.add_argument("--spacing", metavar="MM", type=float, default=6.0, help="their voxel size (default: 6)")
     parser.add_argument("--seed", metavar="N", type=int, default=500, help="of the first one (default: 500)")
@@ -448,6 +449,7 @@ def _benchmark(options: argparse.Namespace) -> int:
         options.output,
         options.cohort,
         options.pet,
+        options.pet_pairs,
         options.pairs,
         options.spacing,
         options.seed,

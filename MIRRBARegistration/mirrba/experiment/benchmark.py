@@ -1,7 +1,7 @@
 """`mirrba benchmark`: our presets and every peer that is installed, on the same pairs, one run after the other.
 
-Unlike a study, nothing runs beside a run: what is compared is accuracy against time and memory. A real PET, warped by
-a known field, can be among the pairs; it has a table of its own, for it has no segments to score.
+Unlike a study, nothing runs beside a run: what is compared is accuracy against time and memory. Pairs made of a real
+PET (`phantom.warped`) can be among them; they have a table of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import SimpleITK as sitk
 
 from .. import __version__
 from ..errors import InputError
@@ -42,7 +44,7 @@ COMPARED = (
     "folding",
 )
 WARPED = "warped PET"  # where other pairs have their centre
-COMPARED_WARPED = ("tre_body_mm", "sd_jacobian", "folding")
+COMPARED_WARPED = tuple(name for name in COMPARED if name not in ("dice_organs", "tre_mm"))  # none are drawn
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -55,9 +57,11 @@ class Benchmark:
     cohort: Path | None = None
     """None: made pairs."""
     pet: Path | None = None
-    """A real PET to be warped, as one more pair."""
+    """A real PET to make pairs of, beside the others."""
+    pet_pairs: int = 1
+    """How many are made of it."""
     pairs: int = 3
-    """How many are made; with a PET, 0 is enough."""
+    """How many others are made; with a PET, 0 is enough."""
     spacing: float = 6.0
     seed: int = 500
     """Of the first made pair."""
@@ -123,15 +127,24 @@ def _pairs(benchmark: Benchmark, tell: Tell) -> tuple[Pair, ...]:
 
 
 def _warped(benchmark: Benchmark) -> list[Pair]:
-    """The pair of the real PET, if one was given."""
+    """The pairs of the real PET, if one was given."""
     if benchmark.pet is None:
         return []
+    if benchmark.pet_pairs < 1:
+        raise InputError(f"--pet-pairs takes a whole number from 1, not {benchmark.pet_pairs}.")
     volume = read_volume(benchmark.pet)
-    folder = benchmark.out / f"warped-{content_hash(benchmark.pet)[:8]}"
+    of_pet = f"warped-{content_hash(benchmark.pet)[:8]}"
+    return [_warped_pair(volume, benchmark.out / f"{of_pet}-{seed:03d}", seed) for seed in range(benchmark.pet_pairs)]
+
+
+def _warped_pair(volume: sitk.Image, folder: Path, seed: int) -> Pair:
     if not folder.is_dir():
-        write_warped(volume, folder)
-    fixed, moving = folder / "fixed.nii.gz", folder / "moving.nii.gz"
-    return [Pair(folder.name, fixed, moving, None, None, truth=folder / "true_transform.h5", centre=WARPED)]
+        write_warped(volume, folder, seed)
+    (fixed, fixed_lesions), (moving, moving_lesions) = (
+        (folder / f"{word}.nii.gz", folder / f"{word}_segmentation.seg.nrrd") for word in ("fixed", "moving")
+    )
+    truth = folder / "true_transform.h5"
+    return Pair(folder.name, fixed, moving, fixed_lesions, moving_lesions, truth=truth, centre=WARPED, organs=())
 
 
 def _event(record: Record, done: int, total: int) -> dict[str, Any]:
@@ -160,7 +173,10 @@ def write(records: Sequence[Record], settings: Settings, out: Path) -> None:
     pairs, warped = (Scoreboard(r for r in records if (r.centre == WARPED) == real) for real in (False, True))
     tables = [markdown(pairs, COMPARED)] if pairs.pairs else []
     if warped.pairs:
-        tables.append("On the real PET, warped by a known field:\n\n" + markdown(warped, COMPARED_WARPED))
+        tables.append(
+            "On the real PET, with lesions put into it and warped by known fields:\n\n"
+            + markdown(warped, COMPARED_WARPED)
+        )
     write_text(out / "benchmark.md", "\n".join(tables))
     picture = figures.accuracy_against_cost(pairs)
     if picture is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,28 +49,23 @@ class Pair:
     name: str
     fixed: Path
     moving: Path
-    fixed_segmentation: Path | None
-    """None, as the other: nothing is drawn on the pair. A cohort's pairs have both."""
-    moving_segmentation: Path | None
+    fixed_segmentation: Path
+    moving_segmentation: Path
     truth: Path | None = None
     """The true transform, fixed to moving points (LPS mm)."""
     landmarks: Path | None = None
     centre: str | None = None
     """Where it was scanned; None where no table tells."""
+    organs: Sequence[str] = ORGANS
+    """Those that both segmentations have."""
 
     def volumes(self) -> tuple[sitk.Image, sitk.Image]:
         """Fixed and moving, float32."""
         return read_volume(self.fixed), read_volume(self.moving)
 
-    @property
-    def drawn(self) -> bool:
-        return self.fixed_segmentation is not None and self.moving_segmentation is not None
-
     def segmentations(self) -> tuple[Segmentation, Segmentation]:
-        """Fixed and moving, of what the scores are about: brain, bladder and lesions. Of a pair that is `drawn`."""
-        assert self.fixed_segmentation is not None
-        assert self.moving_segmentation is not None
-        return read_roles(self.fixed_segmentation), read_roles(self.moving_segmentation)
+        """Fixed and moving, of what the scores are about: the organs and the lesions."""
+        return read_roles(self.fixed_segmentation, self.organs), read_roles(self.moving_segmentation, self.organs)
 
 
 @dataclass(frozen=True)
@@ -130,8 +125,10 @@ def _may_be_a_pair(name: str) -> bool:
     return name not in SKIPPED and not name.startswith(".")
 
 
-def read_roles(path: Path) -> Segmentation:
+def read_roles(path: Path, organs: Sequence[str] = ORGANS) -> Segmentation:
     """The segments named brain and bladder, under these names, and the lesions; other organs are left out.
+
+    There must be each of `organs` once.
 
     A plain label map takes its names from the table beside it, of the same name but .tsv (BIDS: columns index, name
     and, if need be, role). Raises InputError.
@@ -147,7 +144,7 @@ def read_roles(path: Path) -> Segmentation:
         elif organ is not None:
             segments.append(replace(known, name=organ))
     names = [segment.name for segment in segments]
-    for organ in ORGANS:
+    for organ in organs:
         if names.count(organ) != 1:
             count = names.count(organ) or "no"
             raise InputError(f"{path}: has {count} segments of the {organ}; name exactly one so.")
@@ -224,7 +221,6 @@ def _problems(pair: Pair) -> Iterator[str]:
     if pair.fixed.read_bytes() == pair.moving.read_bytes():
         yield f"{pair.fixed.name} and {pair.moving.name} are the same volume; give baseline and follow-up."
     for image, segmentation in ((pair.fixed, pair.fixed_segmentation), (pair.moving, pair.moving_segmentation)):
-        assert segmentation is not None
         yield from _volume_problems(image, segmentation)
     for path in (pair.truth, pair.landmarks):
         if path is not None:

@@ -26,11 +26,11 @@ def score(pair: Pair, field: sitk.Image) -> dict[str, Any]:
     """
     grid = Geometry.from_image(field)
     transform = as_transform(field)
-    fixed, moving = pair.segmentations() if pair.drawn else (None, None)
+    fixed, moving = pair.segmentations()
     body = sitk.GetArrayFromImage(body_mask(pair.volumes()[0])) > 0
     scores = metrics.evaluate(
-        fixed and fixed.onto(grid),
-        moving and warped(moving, field),
+        fixed.onto(grid),
+        warped(moving, field),
         moving,
         jacobian=metrics.jacobian_determinant(transform, grid),
         body=body,

@@ -179,7 +179,7 @@ def _of_method(method: Method, settings: Settings) -> dict[str, Any]:
 
 def scores_key_of(pair: Pair) -> str:
     """The key of a pair's scores: they are made again where its segmentations or its truth change."""
-    segmentations = [path for path in (pair.fixed_segmentation, pair.moving_segmentation) if path is not None]
+    segmentations = (pair.fixed_segmentation, pair.moving_segmentation)
     files = (*segmentations, *map(table_of, segmentations), pair.truth, pair.landmarks)
     known = [content_hash(path) if path is not None and path.is_file() else None for path in files]
     return _hash({"files": known, "revision": scores.REVISION})

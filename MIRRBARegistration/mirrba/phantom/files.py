@@ -18,14 +18,13 @@ from ..errors import InputError
 from ..geometry import Geometry
 from ..segments import Segment, Segmentation
 from ..transforms import write_transform
-from .lesions import Lesion
+from .lesions import LESION_COLOR, Lesion
 from .motion import Motion
 from .pair import Landmarks, Pair, Scan, make_pair
 from .scanner import SCANNERS, Grid, Scanner
 from .shapes import Ellipsoid, Points
 
 _ORGAN_COLORS = {"brain": (0.98, 0.98, 0.88), "bladder": (0.87, 0.78, 0.39)}
-_LESION_COLOR = (0.86, 0.24, 0.2)
 
 
 def check_asked(pairs: int, spacing: float, seed: int) -> None:
@@ -103,7 +102,7 @@ def _geometry(grid: Grid) -> Geometry:
 
 def _segmentation(scan: Scan) -> Segmentation:
     organs = [Segment(name, scan.masks[name], "organ", color) for name, color in _ORGAN_COLORS.items()]
-    lesions = [Segment(n, mask, "lesion", _LESION_COLOR) for n, mask in scan.masks.items() if n not in _ORGAN_COLORS]
+    lesions = [Segment(n, mask, "lesion", LESION_COLOR) for n, mask in scan.masks.items() if n not in _ORGAN_COLORS]
     return Segmentation((*organs, *lesions), _geometry(scan.grid))
 
 

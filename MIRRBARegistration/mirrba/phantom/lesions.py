@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from .anatomy import Anatomy, Site
+from .anatomy import Site
 from .shapes import Ellipsoid, Mask, Points, Solid, rotation
+
+LESION_COLOR = (0.86, 0.24, 0.2)
 
 FATES = ("vanish", "shrink", "stay", "grow", "appear")
 _FREQUENCIES = (0.15, 0.25, 0.35, 0.15, 0.10)
@@ -50,25 +53,41 @@ class Lesion:
         return Ellipsoid(self.centre, radius * form.radii, form.axes, form.bump, form.wave)
 
 
-def make_lesions(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Lesion, ...]:
-    """Draw 8–25 lesions, every fate among them, apart from each other and from the brain and the bladder."""
+class Room(Protocol):
+    """Where lesions may grow (an `Anatomy` tells it): at the sites, inside the body, outside of the organs."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]: ...
+
+    @property
+    def body(self) -> Solid: ...
+
+    @property
+    def organs(self) -> dict[str, Solid]: ...
+
+
+def make_lesions(room: Room, rng: np.random.Generator) -> tuple[Lesion, ...]:
+    """Draw 8–25 lesions, every fate among them, apart from each other and from the organs.
+
+    Raises ArithmeticError where they do not fit.
+    """
     count = int(rng.integers(8, 26))
     fates = [*FATES, *rng.choice(FATES, size=count - len(FATES), p=_FREQUENCIES)]
     lesions: list[Lesion] = []
     for number, index in enumerate(rng.permutation(count), start=1):
-        lesions.append(_place(f"lesion {number:02d}", str(fates[index]), anatomy, lesions, rng))
+        lesions.append(_place(f"lesion {number:02d}", str(fates[index]), room, lesions, rng))
     return tuple(lesions)
 
 
 def _place(
-    name: str, fate: str, anatomy: Anatomy, others: Sequence[Lesion], rng: np.random.Generator, tries: int = 2000
+    name: str, fate: str, room: Room, others: Sequence[Lesion], rng: np.random.Generator, tries: int = 2000
 ) -> Lesion:
     kinds = sorted(_RADII)
     for _ in range(tries):
         kind = kinds[rng.choice(len(kinds), p=(0.55, 0.15, 0.3))]
-        sites = [site for site in anatomy.sites if site.kind == kind]
+        sites = [site for site in room.sites if site.kind == kind]
         lesion = _draw(name, fate, sites[rng.integers(len(sites))], rng)
-        if _fits(lesion, anatomy, others):
+        if _fits(lesion, room, others):
             return lesion
     raise ArithmeticError(f"no room for {name}")
 
@@ -103,13 +122,11 @@ def _radii(fate: str, large: float, rng: np.random.Generator) -> tuple[float, fl
     }[fate]
 
 
-def _fits(lesion: Lesion, anatomy: Anatomy, others: Sequence[Lesion]) -> bool:
+def _fits(lesion: Lesion, room: Room, others: Sequence[Lesion]) -> bool:
     if any(np.linalg.norm(lesion.centre - other.centre) < _reach(lesion) + _reach(other) + _GAP for other in others):
         return False
     around = lesion.centre + (_reach(lesion) + _GAP) * _DIRECTIONS
-    return bool(anatomy.body.contains(around).all()) and not any(
-        _touches(organ, around) for organ in anatomy.organs.values()
-    )
+    return bool(room.body.contains(around).all()) and not any(_touches(organ, around) for organ in room.organs.values())
 
 
 def _touches(organ: Solid, points: Points) -> bool:

@@ -1,53 +1,116 @@
-"""A pair from a single real PET: the volume, and as its follow-up a copy warped by a known field.
+"""A pair from a single real PET: lesions are put into it, and its copy, warped by a known field, is the follow-up.
 
-Real texture and noise with an exact truth. Both come from the same examination, so this is easier than two scans of
-one patient. It has no segments.
+Real texture and noise with an exact truth; some of the lesions grow, shrink, vanish or appear. Both images come from
+the same examination, so this is easier than two scans of one patient.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..errors import InputError
 from ..geometry import Geometry
+from ..segments import Segment, Segmentation
 from ..transforms import write_transform
+from .implants import Floats, Host, Seen, implant, points_of, seen
+from .lesions import LESION_COLOR, make_lesions
 
-NODES = (4, 4, 8)
-NODE_SIGMA = 10.0  # mm
+NODES = (6, 6, 10)
+NODE_SIGMA = 8.0  # mm
+TURN = 0.04  # radians
+SHIFT = 14.0  # mm
 GAIN = 1.15  # of the uptake from one scan to the next
-NOISE = 0.1  # times the root of the uptake
+NOISE = 0.1  # times the root of the uptake, in means over the body
+NO_ROOM = "The PET has no room for lesions and a motion of some centimetres; give one of a whole body."
 
 
-def write_warped(volume: sitk.Image, folder: Path) -> None:
-    """The files of a pair in `folder`, which appears whole or not at all: volume moving, its warped copy fixed."""
-    truth = known_motion(volume)
-    fixed = follow_up(volume, truth)
+@dataclass(frozen=True, eq=False)
+class WarpedPair:
+    """Both volumes, their lesions, and the true transform: fixed to moving points (mm, LPS).
+
+    `moving` lies on the PET's grid; `fixed` too, without the slices that show what the PET did not.
+    """
+
+    fixed: sitk.Image
+    moving: sitk.Image
+    fixed_lesions: Segmentation
+    moving_lesions: Segmentation
+    truth: sitk.Transform
+
+
+def warped_pair(pet: sitk.Image, seed: int) -> WarpedPair:
+    """The PET with lesions, and its follow-up. Raises InputError where no lesion has room."""
+    for_motion, for_lesions, for_noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+    grid = Geometry.from_image(pet)
+    try:
+        host = Host.of(pet, for_lesions)
+        lesions = make_lesions(host, for_lesions)
+    except ArithmeticError:
+        raise InputError(NO_ROOM) from None
+    at_baseline = seen(lesions, grid, sitk.Transform(3, sitk.sitkIdentity), follow_up=False)
+    moving, uptake = implant(sitk.GetArrayFromImage(pet), at_baseline, grid, host.mean)
+    moving = moving + _noise(uptake, host.mean, for_noise)
+    truth = known_motion(pet, for_motion)
+    later = _shown(grid, truth)
+    at_followup = seen(lesions, later, truth, follow_up=True)
+    warped = sitk.GetArrayFromImage(later.resample(pet, truth, sitk.sitkBSpline3))
+    fixed = GAIN * implant(np.clip(warped, 0, None), at_followup, later, host.mean)[0]
+    fixed = fixed + _noise(np.clip(fixed, 0.01 * host.mean, None), host.mean, for_noise)
+    return WarpedPair(
+        later.image(fixed.astype(np.float32)),
+        grid.image(moving.astype(np.float32)),
+        _segmentation(at_followup, later),
+        _segmentation(at_baseline, grid),
+        truth,
+    )
+
+
+def write_warped(pet: sitk.Image, folder: Path, seed: int) -> None:
+    """The files of a pair in `folder`, which appears whole or not at all. Raises InputError."""
+    pair = warped_pair(pet, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".warped-", dir=folder.parent) as name:
         aside = Path(name) / folder.name
         aside.mkdir()
-        for word, image in (("fixed", fixed), ("moving", volume)):
+        for word, image, lesions in (
+            ("fixed", pair.fixed, pair.fixed_lesions),
+            ("moving", pair.moving, pair.moving_lesions),
+        ):
             sitk.WriteImage(image, str(aside / f"{word}.nii.gz"), useCompression=True)
-        write_transform(truth, aside / "true_transform.h5")
+            lesions.write(aside / f"{word}_segmentation.seg.nrrd")
+        write_transform(pair.truth, aside / "true_transform.h5")
         os.replace(aside, folder)
 
 
-def known_motion(image: sitk.Image) -> sitk.Transform:
+def known_motion(image: sitk.Image, rng: np.random.Generator) -> sitk.Transform:
     """A turn and shift of the patient after a smooth cubic B-spline of some 10 mm per node; fixed to moving points."""
     grid = Geometry.from_image(image)
-    rigid = sitk.Euler3DTransform(grid.point([n / 2 for n in grid.size]), 0.04, -0.03, 0.06, (14.0, -10.0, 18.0))
+    turn, shift = rng.normal(0, TURN, 3), rng.normal(0, SHIFT, 3)
+    rigid = sitk.Euler3DTransform(grid.point([n / 2 for n in grid.size]), *turn.tolist(), shift.tolist())
     spline = sitk.BSplineTransformInitializer(image, list(NODES), 3)
-    spline.SetParameters(np.random.default_rng(7).normal(0, NODE_SIGMA, len(spline.GetParameters())).tolist())
+    spline.SetParameters(rng.normal(0, NODE_SIGMA, len(spline.GetParameters())).tolist())
     return sitk.CompositeTransform([rigid, spline])
 
 
-def follow_up(baseline: sitk.Image, truth: sitk.Transform) -> sitk.Image:
-    """The baseline warped by the truth, its uptake higher, with noise of its own."""
-    warped = sitk.Resample(baseline, baseline, truth, sitk.sitkBSpline3)
-    values = np.clip(sitk.GetArrayFromImage(warped), 0, None)
-    noise = np.random.default_rng(1).normal(0, 1, values.shape) * NOISE * np.sqrt(np.clip(values, 0.01, None))
-    return Geometry.from_image(baseline).image((GAIN * values + noise).astype(np.float32))
+def _shown(grid: Geometry, motion: sitk.Transform) -> Geometry:
+    """The slices of the grid that the motion takes between the first and the last one. Raises InputError."""
+    along = (points_of(grid, motion) - np.array(grid.origin)) @ np.linalg.inv(grid.matrix)[2]
+    shown = np.flatnonzero(((along >= 0) & (along <= grid.size[2] - 1)).all(axis=(1, 2)))
+    if len(shown) == 0:
+        raise InputError(NO_ROOM)
+    return grid.cropped([0, 0, shown[0]], [*grid.size[:2], shown[-1] + 1])
+
+
+def _noise(uptake: Floats, mean: float, rng: np.random.Generator) -> Floats:
+    return NOISE * np.sqrt(mean * uptake) * rng.normal(size=uptake.shape)
+
+
+def _segmentation(lesions: Sequence[Seen], grid: Geometry) -> Segmentation:
+    return Segmentation(tuple(Segment(one.name, one.mask, "lesion", LESION_COLOR) for one in lesions), grid)

@@ -1,0 +1,142 @@
+"""Lesions put into a real PET: where there is room for them, and what a scanner would have seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from ..geometry import Geometry
+from ..images import body_mask, body_mean
+from .anatomy import Site
+from .lesions import Lesion
+from .shapes import Ellipsoid, Mask, Points, Solid
+
+Floats = NDArray[np.floating]
+
+FWHM = 6.0  # mm, what a scanner makes of a lesion's edge
+_HOT = 2.5  # times the body's mean: heart, bladder, brain, the patient's own lesions; none is put there
+_ENDS = 60.0  # mm from the first and the last slice, so that the patient's motion takes none out of the field of view
+_SITES = 400
+_FINE = 3  # points per voxel and axis; odd, so that the middle one is the voxel's centre
+
+
+class Voxels(Solid):
+    """The voxels of a mask [z, y, x] on a grid."""
+
+    def __init__(self, mask: Mask, grid: Geometry) -> None:
+        self._mask, self._grid = mask, grid
+        centres = points_of(grid)[mask]
+        step = np.abs(grid.matrix).sum(axis=1) / 2
+        self.lower, self.upper = (
+            (centres.min(axis=0) - step, centres.max(axis=0) + step) if len(centres) else (np.zeros(3), np.zeros(3))
+        )
+
+    def contains(self, points: Points) -> Mask:
+        index = np.rint((points - np.array(self._grid.origin)) @ np.linalg.inv(self._grid.matrix).T).astype(int)
+        within = ((index >= 0) & (index < np.array(self._grid.size))).all(axis=-1)
+        inside: Mask = np.zeros(within.shape, dtype=np.bool_)
+        x, y, z = index[within].T
+        inside[within] = self._mask[z, y, x]
+        return inside
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """Where lesions may lie in a real PET, as `lesions.Room` wants it."""
+
+    sites: tuple[Site, ...]
+    body: Solid
+    organs: dict[str, Solid]
+    mean: float
+    """The uptake that counts as SUV 1, in the PET's own unit: the mean over the body."""
+
+    @staticmethod
+    def of(pet: sitk.Image, rng: np.random.Generator) -> Host:
+        """Raises ArithmeticError where the body has no room."""
+        grid = Geometry.from_image(pet)
+        body = sitk.GetArrayFromImage(body_mask(pet)) > 0
+        mean = body_mean(sitk.GetArrayViewFromImage(pet))
+        hot = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(pet, FWHM / 2.3548)) > _HOT * mean
+        ends = int(np.ceil(_ENDS / grid.spacing[2]))
+        body[:ends] = body[-ends:] = False
+        places = np.argwhere(body & ~hot)
+        if len(places) == 0:
+            raise ArithmeticError("no room for a lesion")
+        chosen = places[rng.integers(len(places), size=_SITES)]
+        centres = points_of(grid)[tuple(chosen.T)]
+        kinds = ("bone", "node", "liver")  # their sizes and uptakes; which tissue it is, a PET does not tell
+        sites = tuple(Site(kinds[n % len(kinds)], centre, 0.0) for n, centre in enumerate(centres))
+        return Host(sites, Voxels(body, grid), {"hot": Voxels(hot, grid)}, mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A lesion on a grid: its mask [z, y, x], and the share of each voxel that it fills."""
+
+    name: str
+    suv: float
+    mask: Mask
+    share: Floats
+
+
+def seen(lesions: Sequence[Lesion], grid: Geometry, motion: sitk.Transform, follow_up: bool) -> list[Seen]:
+    """The lesions that are there, on a grid whose points `motion` takes to the baseline, as far as it holds them."""
+    points = points_of(grid, motion)
+    found = []
+    for lesion in lesions:
+        solid, suv = (
+            (lesion.at_followup(), lesion.followup_suv) if follow_up else (lesion.at_baseline(), lesion.baseline_suv)
+        )
+        if solid is not None:
+            found.append(_seen(lesion.name, suv, solid, points, grid, motion))
+    return [one for one in found if one.share.any()]
+
+
+def _seen(name: str, suv: float, solid: Ellipsoid, points: Points, grid: Geometry, motion: sitk.Transform) -> Seen:
+    share, mask = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.bool_)
+    margin = np.abs(grid.matrix).sum(axis=1)
+    near = np.argwhere(((points > solid.lower - margin) & (points < solid.upper + margin)).all(axis=-1))
+    if len(near):
+        low, high = near.min(axis=0), near.max(axis=0) + 1
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        fine = _finer(grid.cropped(low[::-1].tolist(), high[::-1].tolist()))
+        inside = solid.contains(points_of(fine, motion))
+        mask[box] = inside[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE, _FINE // 2 :: _FINE]
+        cells = [n for size in inside.shape for n in (size // _FINE, _FINE)]
+        share[box] = inside.reshape(cells).mean(axis=(1, 3, 5))
+    return Seen(name, suv, mask, share)
+
+
+def _finer(grid: Geometry) -> Geometry:
+    """Each voxel cut into _FINE along each axis."""
+    x, y, z = (_FINE * n for n in grid.size)
+    a, b, c = (s / _FINE for s in grid.spacing)
+    return replace(grid, size=(x, y, z), spacing=(a, b, c), origin=grid.point([(1 / _FINE - 1) / 2] * 3))
+
+
+def points_of(grid: Geometry, motion: sitk.Transform | None = None) -> Points:
+    """The voxel centres [z, y, x, 3] (mm, LPS), or where `motion` takes them."""
+    z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in grid.shape), indexing="ij")
+    points: Points = np.stack([x, y, z], axis=-1) @ grid.matrix.T + np.array(grid.origin)
+    if motion is not None:
+        field = sitk.TransformToDisplacementField(
+            motion, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
+        )
+        points += sitk.GetArrayViewFromImage(field)
+    return points
+
+
+def implant(values: Floats, lesions: Sequence[Seen], grid: Geometry, mean: float) -> tuple[Floats, Floats]:
+    """The PET `values` [z, y, x] with the lesions in the place of what was there, and the lesions' own uptake."""
+    sigma = [FWHM / 2.3548 / spacing for spacing in grid.spacing[::-1]]
+    share, uptake = np.zeros(grid.shape), np.zeros(grid.shape)
+    for lesion in lesions:
+        share += lesion.share
+        uptake += lesion.suv * mean * lesion.share
+    own = gaussian_filter(uptake, sigma, mode="nearest")
+    return values * (1 - gaussian_filter(share, sigma, mode="nearest")) + own, own
