@@ -36,6 +36,9 @@ def kind(name: str, constants: dict) -> str:
 
 
 def compiled(kernel, **constants) -> str:
+    assert {p.name for p in kernel.params if p.do_not_specialize} == {
+        name for name in kernel.arg_names if kind(name, constants) == "i32"
+    }
     signature = {name: kind(name, constants) for name in kernel.arg_names}
     found = triton.compile(ASTSource(fn=kernel, signature=signature, constexprs=constants), target=H100)
     assert found.asm["cubin"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -449,6 +450,19 @@ def test_kept_before_the_first_iteration_the_initial_transform_is_the_result(pai
     given = register(*pair, resolve("fast", device="cpu", init=str(path)), should_keep=lambda: True)
     truth = sitk.ReadTransform(str(path))
     np.testing.assert_allclose(mapped(given.transform, points), mapped(truth, points), atol=1e-6)
+
+
+def test_kernels_are_compiled_while_the_volumes_are_aligned(pair, monkeypatch):
+    asked = threading.Event()
+    monkeypatch.setattr("mirrba.kernels.prepare", lambda device: asked.set())
+
+    def aligned(*arguments):
+        assert asked.wait(60)  # for ever, if one waited for the other
+        return initialise.initial_transform(*arguments)
+
+    monkeypatch.setattr("mirrba.registration.initial_transform", aligned)
+    register(*pair, dataclasses.replace(FAST, start=(1, 1)))
+    assert asked.is_set()
 
 
 def test_bad_volumes_are_refused_by_their_role(pair):

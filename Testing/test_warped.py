@@ -53,12 +53,14 @@ def near(pair, voxels=2):
 def test_lesions_lie_apart_in_the_body_and_keep_away_from_what_is_hot(pair, pet):
     found = masks(pair.moving_lesions)
     body = sitk.GetArrayFromImage(body_mask(pet)) > 0
+    smooth = values(sitk.SmoothingRecursiveGaussian(pet, 3.0))
+    assert smooth.max() > 5 * values(pet)[body].mean()  # the brain, the bladder
     assert 5 <= len(found) <= 25
     assert np.sum(list(found.values()), axis=0).max() == 1
     for mask in found.values():
         assert mask.any()
         assert body[mask].all()
-        assert values(pet)[mask].mean() < 3 * values(pet)[body].mean()
+        assert smooth[mask].max() < 2.5 * values(pet)[body].mean()
 
 
 def test_some_vanish_some_appear_and_what_stays_lies_where_the_truth_takes_it(pair):
@@ -70,7 +72,8 @@ def test_some_vanish_some_appear_and_what_stays_lies_where_the_truth_takes_it(pa
     for name in before.keys() & after.keys():
         placed = [np.argwhere(mask).mean(axis=0) for mask in (taken[name], after[name])]
         centres.append(np.linalg.norm(np.subtract(*placed)))
-        assert metrics.dice(taken[name], after[name]) > 0.2  # some shrank or grew by half
+        smaller = min(taken[name].sum(), after[name].sum())
+        assert (taken[name] & after[name]).sum() >= 0.5 * smaller  # where it shrank or grew, one holds the other
     assert np.mean(centres) < 0.5  # voxels
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from . import devices, direct, fields, ladder, optimize, schedule
+from . import devices, direct, fields, kernels, ladder, optimize, schedule
 from .errors import OutOfMemory, is_out_of_memory
 from .finished import FinishedStages
 from .geometry import Geometry
@@ -52,10 +52,23 @@ class Deformation:
     """What the device and the grid have settled, by the names of the provenance."""
 
 
+def ready(name: str) -> torch.device:
+    """The device of this name, on a GPU with its kernels compiled. Raises InputError where it is not there."""
+    device = devices.choose(name)
+    with devices.current(device):
+        kernels.prepare(device)
+    return device
+
+
 def deform(
-    aligned: Aligned, config: Config, progress: Progress, finished: FinishedStages, on_preview: OnPreview | None
+    aligned: Aligned,
+    config: Config,
+    device: torch.device,
+    progress: Progress,
+    finished: FinishedStages,
+    on_preview: OnPreview | None,
 ) -> Deformation:
-    """Raises InputError where the device is not there or the volumes share too little, Cancelled, OutOfMemory."""
+    """Raises InputError where the volumes share too little, Cancelled, OutOfMemory."""
     box = body_box(aligned.fixed, aligned.moving, aligned.initial)
     multiple = _multiple(config)
 
@@ -75,7 +88,7 @@ def deform(
         return Deformation(fields.voxel_field(displacement), grid, way.device, settings)
 
     try:
-        return _with_enough_memory(ladder.first(devices.choose(config.device)), config, attempt, progress)
+        return _with_enough_memory(ladder.first(device), config, attempt, progress)
     finally:
         fields.unit_grid.cache_clear()  # of every level, and nobody asks for them again
 

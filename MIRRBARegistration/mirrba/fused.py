@@ -16,6 +16,11 @@ from . import losses
 BLOCK = 1024  # voxels a program
 COUNTED = 2**30  # voxels that 32 bits count, a shift beyond the last included
 
+# Left alone, Triton compiles a kernel again where a size is 1 or divides by 16 and the one before did not: two and a
+# half times as many as are needed for the levels of a pyramid, while the user waits.
+_SIZES = ("count", "stride", "size", "depth", "height", "width")
+compiled_once = triton.jit(do_not_specialize=[*_SIZES, *(f"image_{name}" for name in _SIZES)])
+
 
 @triton.jit
 def first(BLOCK: tl.constexpr, WIDE: tl.constexpr):
@@ -26,7 +31,7 @@ def first(BLOCK: tl.constexpr, WIDE: tl.constexpr):
     return program * BLOCK
 
 
-@triton.jit
+@compiled_once
 def _sums(image, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     """Along one axis, which has `size` voxels `stride` apart; zero beyond its ends."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
@@ -38,7 +43,7 @@ def _sums(image, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.const
     tl.store(out + index, total, mask=index < count)
 
 
-@triton.jit
+@compiled_once
 def _product_sums(
     fixed, warped, out, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr
 ):
@@ -60,7 +65,7 @@ def _product_sums(
     tl.store(out + 2 * count + index, products, mask=index < count)
 
 
-@triton.jit
+@compiled_once
 def _terms(
     sums,
     sum_fixed,

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import direct, fields, losses
-from .fused import blocks, first, programs
+from .fused import blocks, compiled_once, first, programs
 
 
 @triton.jit
@@ -58,7 +58,7 @@ def _cell(field, index, count, inside, depth, height, width, image_depth, image_
     return in_x, in_y, in_z, fx, fy, fz, base, right, up, on
 
 
-@triton.jit
+@compiled_once
 def _warp(
     image,
     field,
@@ -97,7 +97,7 @@ def _warp(
         tl.store(out + channel * count + index, value, mask=inside)
 
 
-@triton.jit
+@compiled_once
 def _warp_back(
     image,
     field,
@@ -168,7 +168,7 @@ def _warp_back(
         tl.store(by_field + 2 * count + index, by_z, mask=inside)
 
 
-@triton.jit
+@compiled_once
 def _smooth(image, out, sigma, count, stride, size, RADIUS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     """The mean along one axis, weighted by a Gaussian, of the voxels that there are."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
@@ -183,7 +183,7 @@ def _smooth(image, out, sigma, count, stride, size, RADIUS: tl.constexpr, BLOCK:
     tl.store(out + index, total / mass, mask=index < count)
 
 
-@triton.jit
+@compiled_once
 def _smoothness(field, parts, count, depth, height, width, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     """Each program's part of `losses.smoothness`."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
@@ -204,7 +204,7 @@ def _smoothness(field, parts, count, depth, height, width, BLOCK: tl.constexpr, 
     tl.store(parts + tl.program_id(0), tl.sum(total))
 
 
-@triton.jit
+@compiled_once
 def _smoothness_back(field, gradient, out, count, depth, height, width, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
     inside = index < count
@@ -246,7 +246,7 @@ def _jacobian(field, index, count, there, depth, height, width):
     return a + 1, b, c, d, e + 1, f, g, h, i + 1
 
 
-@triton.jit
+@compiled_once
 def _folding(field, parts, count, depth, height, width, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     """Each program's part of `losses.folding`."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)
@@ -272,7 +272,7 @@ def _pull_slopes(out, index, count, folded, stride, by_x, by_y, by_z):
     tl.atomic_add(out + index, -by_z, mask=folded, sem="relaxed")
 
 
-@triton.jit
+@compiled_once
 def _folding_back(field, gradient, out, count, depth, height, width, BLOCK: tl.constexpr, WIDE: tl.constexpr):
     """Added to `out`, where the map folds: in few voxels, if any."""
     index = first(BLOCK, WIDE) + tl.arange(0, BLOCK)

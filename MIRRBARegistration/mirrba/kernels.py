@@ -14,6 +14,19 @@ from .errors import is_out_of_memory
 log = logging.getLogger("mirrba")
 
 
+MODULES = ("fused", "fused_fields")
+
+
+def prepare(device: torch.device) -> None:
+    """Compile what is not compiled yet. Where memory is short, whoever needs a kernel tries again."""
+    for name in MODULES:
+        try:
+            working(name, device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+
+
 @lru_cache
 def working(name: str, device: torch.device) -> ModuleType | None:
     """The module, where its kernels work on this device: a GPU with Triton. Tried once."""

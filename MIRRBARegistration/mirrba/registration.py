@@ -100,15 +100,15 @@ def register(
         log.warning("The fixed and the moving volume are identical; check that they are two examinations.")
     progress.check()
     with ThreadPoolExecutor(1) as loader:  # loading torch takes seconds; ITK lets Python work meanwhile
-        loading = loader.submit(import_module, f"{__package__}.deformation")
+        loading = loader.submit(_device, config.device)
         initial = initial_transform(config.init, follow_up, baseline)
         progress.check()
-        loading.result()
+        device = loading.result()
     from . import deformation, devices
 
     aligned = deformation.Aligned(follow_up, baseline, uptake, initial, min(fixed.GetSpacing()))
     finished = finished or FinishedStages()
-    found = deformation.deform(aligned, config, progress, finished, on_preview)
+    found = deformation.deform(aligned, config, device, progress, finished, on_preview)
     extended, grid = transforms.tapered(found.displacement, found.grid)
     transform = transforms.then(transforms.from_voxels(extended, grid), initial)
     body = sitk.GetArrayFromImage(follow_up.body) > 0
@@ -134,6 +134,12 @@ def register(
         Geometry.from_image(moving),
         found.device,
     )
+
+
+def _device(name: str) -> torch.device:
+    """Ready for `deform`, which takes a while: torch is loaded, on a GPU kernels are compiled."""
+    ready: torch.device = import_module(f"{__package__}.deformation").ready(name)
+    return ready
 
 
 def _identical(fixed: sitk.Image, moving: sitk.Image) -> bool:

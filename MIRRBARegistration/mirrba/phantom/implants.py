@@ -8,18 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ..geometry import Geometry
 from ..images import body_mask, body_mean
 from .anatomy import Site
 from .lesions import Lesion
+from .scanner import SCANNERS
 from .shapes import Ellipsoid, Mask, Points, Solid
 
 Floats = NDArray[np.floating]
 
-FWHM = 6.0  # mm, what a scanner makes of a lesion's edge
-_HOT = 2.5  # times the body's mean: heart, bladder, brain, the patient's own lesions; none is put there
+SCANNER = SCANNERS[0]  # made up, as that of the made patients: it blurs the lesions and adds the noise
+_HOT = 2.5  # times the body's mean: heart, bladder, brain, the patient's own lesions
+_APART = 30.0  # mm between them and a lesion's middle, more than the largest one reaches
 _ENDS = 60.0  # mm from the first and the last slice, so that the patient's motion takes none out of the field of view
 _SITES = 400
 _FINE = 3  # points per voxel and axis; odd, so that the middle one is the voxel's centre
@@ -52,6 +54,7 @@ class Host:
     sites: tuple[Site, ...]
     body: Solid
     organs: dict[str, Solid]
+    """None: the sites keep away from them."""
     mean: float
     """The uptake that counts as SUV 1, in the PET's own unit: the mean over the body."""
 
@@ -61,17 +64,18 @@ class Host:
         grid = Geometry.from_image(pet)
         body = sitk.GetArrayFromImage(body_mask(pet)) > 0
         mean = body_mean(sitk.GetArrayViewFromImage(pet))
-        hot = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(pet, FWHM / 2.3548)) > _HOT * mean
+        hot = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(pet, SCANNER.fwhm / 2.3548)) > _HOT * mean
+        cool = distance_transform_edt(~hot, sampling=grid.spacing[::-1]) > _APART if hot.any() else ~hot
         ends = int(np.ceil(_ENDS / grid.spacing[2]))
         body[:ends] = body[-ends:] = False
-        places = np.argwhere(body & ~hot)
+        places = np.argwhere(body & cool)
         if len(places) == 0:
             raise ArithmeticError("no room for a lesion")
         chosen = places[rng.integers(len(places), size=_SITES)]
         centres = points_of(grid)[tuple(chosen.T)]
         kinds = ("bone", "node", "liver")  # their sizes and uptakes; which tissue it is, a PET does not tell
         sites = tuple(Site(kinds[n % len(kinds)], centre, 0.0) for n, centre in enumerate(centres))
-        return Host(sites, Voxels(body, grid), {"hot": Voxels(hot, grid)}, mean)
+        return Host(sites, Voxels(body, grid), {}, mean)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +135,14 @@ def points_of(grid: Geometry, motion: sitk.Transform | None = None) -> Points:
     return points
 
 
+def sigma_of(fwhm: float, grid: Geometry) -> list[float]:
+    """Of a resolution (mm), in voxels (z, y, x)."""
+    return [fwhm / 2.3548 / spacing for spacing in grid.spacing[::-1]]
+
+
 def implant(values: Floats, lesions: Sequence[Seen], grid: Geometry, mean: float) -> tuple[Floats, Floats]:
     """The PET `values` [z, y, x] with the lesions in the place of what was there, and the lesions' own uptake."""
-    sigma = [FWHM / 2.3548 / spacing for spacing in grid.spacing[::-1]]
+    sigma = sigma_of(SCANNER.fwhm, grid)
     share, uptake = np.zeros(grid.shape), np.zeros(grid.shape)
     for lesion in lesions:
         share += lesion.share

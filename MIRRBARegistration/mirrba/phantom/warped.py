@@ -1,11 +1,12 @@
 """A pair from a single real PET: lesions are put into it, and its copy, warped by a known field, is the follow-up.
 
-Real texture and noise with an exact truth; some of the lesions grow, shrink, vanish or appear. Both images come from
-the same examination, so this is easier than two scans of one patient.
+Real texture with an exact truth; some of the lesions grow, shrink, vanish or appear. Both images come from the same
+examination, whose noise is in both, so this is easier than two scans of one patient.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
 
 from ..errors import InputError
 from ..geometry import Geometry
 from ..segments import Segment, Segmentation
 from ..transforms import write_transform
-from .implants import Floats, Host, Seen, implant, points_of, seen
+from .implants import SCANNER, Floats, Host, Seen, implant, points_of, seen, sigma_of
 from .lesions import LESION_COLOR, make_lesions
 
 NODES = (6, 6, 10)
@@ -27,7 +29,6 @@ NODE_SIGMA = 8.0  # mm
 TURN = 0.04  # radians
 SHIFT = 14.0  # mm
 GAIN = 1.15  # of the uptake from one scan to the next
-NOISE = 0.1  # times the root of the uptake, in means over the body
 NO_ROOM = "The PET has no room for lesions and a motion of some centimetres; give one of a whole body."
 
 
@@ -56,13 +57,13 @@ def warped_pair(pet: sitk.Image, seed: int) -> WarpedPair:
         raise InputError(NO_ROOM) from None
     at_baseline = seen(lesions, grid, sitk.Transform(3, sitk.sitkIdentity), follow_up=False)
     moving, uptake = implant(sitk.GetArrayFromImage(pet), at_baseline, grid, host.mean)
-    moving = moving + _noise(uptake, host.mean, for_noise)
+    moving = moving + _noise(uptake, host.mean, grid, for_noise)
     truth = known_motion(pet, for_motion)
     later = _shown(grid, truth)
     at_followup = seen(lesions, later, truth, follow_up=True)
     warped = sitk.GetArrayFromImage(later.resample(pet, truth, sitk.sitkBSpline3))
     fixed = GAIN * implant(np.clip(warped, 0, None), at_followup, later, host.mean)[0]
-    fixed = fixed + _noise(np.clip(fixed, 0.01 * host.mean, None), host.mean, for_noise)
+    fixed = np.clip(fixed + _noise(fixed, host.mean, later, for_noise), 0, None)
     return WarpedPair(
         later.image(fixed.astype(np.float32)),
         grid.image(moving.astype(np.float32)),
@@ -108,8 +109,11 @@ def _shown(grid: Geometry, motion: sitk.Transform) -> Geometry:
     return grid.cropped([0, 0, shown[0]], [*grid.size[:2], shown[-1] + 1])
 
 
-def _noise(uptake: Floats, mean: float, rng: np.random.Generator) -> Floats:
-    return NOISE * np.sqrt(mean * uptake) * rng.normal(size=uptake.shape)
+def _noise(uptake: Floats, mean: float, grid: Geometry, rng: np.random.Generator) -> Floats:
+    """As `scanner.scan` adds it, `mean` being SUV 1."""
+    millilitres = math.prod(grid.spacing) / 1000.0
+    deviation = SCANNER.noise * np.sqrt(np.maximum(uptake, 0.0) / mean / millilitres)
+    return mean * gaussian_filter(deviation * rng.normal(size=uptake.shape), sigma_of(0.6 * SCANNER.fwhm, grid))
 
 
 def _segmentation(lesions: Sequence[Seen], grid: Geometry) -> Segmentation:
