@@ -47,10 +47,10 @@ class MIRRBARegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     """Holds the panels together: each is a class of its own in MIRRBARegistrationLib."""
 
     def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # last: without a parent, it sets the widget up
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -63,7 +63,7 @@ class MIRRBARegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.initializeParameterNode()
-        if self.parent.isEntered:  # set up anew while it is shown: the module was reloaded
+        if self._isEntered():  # set up while it is shown: the module was reloaded, or it is by itself
             self.panel.enter()
 
     def cleanup(self) -> None:
@@ -88,8 +88,12 @@ class MIRRBARegistrationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.panel.setParameters(None)
 
     def onSceneEndClose(self, caller, event) -> None:
-        if self.parent.isEntered:
+        if self._isEntered():
             self.initializeParameterNode()
+
+    def _isEntered(self) -> bool:
+        """A widget that is shown by itself, not as a module's, always is."""
+        return getattr(self.parent, "isEntered", True)
 
     def initializeParameterNode(self) -> None:
         self.panel.setParameters(self.logic.getParameterNode())

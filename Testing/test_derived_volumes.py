@@ -6,6 +6,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from MIRRBARegistrationLib import derivedVolumes
+from MIRRBARegistrationLib.lossPlot import LossPlot
 from MIRRBARegistrationLib.overlay import petWindow
 from MIRRBARegistrationLib.sampleData import makePhantomPair
 
@@ -78,13 +79,26 @@ def test_a_checkerboard_takes_every_voxel_from_one_of_the_two(application):
     assert 0.2 < isFixed.mean() < 0.9  # air is alike in both
 
 
-def test_helper_volumes_are_hidden_and_not_saved(application):
-    fixed = volume(application.scene)
-    node = derivedVolumes.checkerboard(fixed, volume(application.scene, seed=2))
+def test_helper_nodes_are_hidden_when_they_come_and_not_saved(application):
+    """Slicer's lists and trees ask once: when a node is added."""
+    hidden = []
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onAdded(caller, event, node):
+        hidden.append(node.GetHideFromEditors())
+
+    fixed, moving = volume(application.scene), volume(application.scene, seed=2)
+    application.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, onAdded)
+    made = [derivedVolumes.checkerboard(fixed, moving)]
+    plot = LossPlot()
+    plot.add({"loss": -0.5, "stage": "start 1 of 4", "iteration": 1})
+    made += [slicer.util.getNode(name) for name in ("MIRRBA loss", "Loss")]
+    assert len(hidden) >= 4
+    assert all(hidden)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(application.scene)
-    assert node.GetHideFromEditors()
-    assert not node.GetSaveWithScene()
-    assert not hierarchy.GetItemByDataNode(node)
+    for node in made:
+        assert not node.GetSaveWithScene()
+        assert not hierarchy.GetItemByDataNode(node)
 
 
 def toSitk(node) -> sitk.Image:

@@ -1,5 +1,6 @@
 """What the panel says of the scene and of what is chosen, before anything runs."""
 
+import gc
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -217,6 +218,20 @@ def test_the_button_no_longer_watches_a_node_that_is_not_chosen(user):
     assert user.ui.applyButton.enabled
     user.ui.fixedSegmentationSelector.setCurrentNode(pair.followUpSegmentation)
     assert not user.ui.applyButton.enabled
+
+
+def test_nothing_is_kept_of_a_node_that_was_chosen_and_removed(user):
+    pair = user.loadsAPair()
+    references = []
+    for name in ("followUpVolume", "baselineVolume", "baselineSegmentation", "followUpSegmentation"):
+        reference = vtk.vtkWeakReference()
+        reference.Set(getattr(pair, name))
+        references.append(reference)
+        slicer.mrmlScene.RemoveNode(getattr(pair, name))
+    del pair
+    user.application.processEvents(50)
+    gc.collect()
+    assert [reference.Get() for reference in references] == [None] * 4
 
 
 def bending():

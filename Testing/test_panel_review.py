@@ -620,3 +620,9 @@ def test_a_narrow_window_has_the_views_in_two_rows(user):
         assert layout.isShown()
         top = [widget.mapTo(slicer.util.mainWindow(), qtPoint()).y() for widget in places]
         assert top[0] == top[1] < top[2]
+        layout.fitViews()
+        for node in map(layout.sliceNode, (layout.FIXED, layout.MOVING, layout.OVERLAY)):
+            width, height = (node.GetFieldOfView()[axis] / node.GetDimensions()[axis] for axis in range(2))
+            assert width == pytest.approx(height, rel=0.02)  # nothing is stretched
+        shown, whole = (layout.sliceNode(tag).GetFieldOfView()[:2] for tag in (layout.OVERLAY, layout.FIXED))
+        assert all(a >= b - 1e-6 for a, b in zip(shown, whole, strict=True))

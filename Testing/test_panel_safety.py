@@ -1,9 +1,11 @@
 """What happens around a run: the scene closed, nodes removed, the module reloaded, another module in use."""
 
+import gc
 import sys
 
 import pytest
 import slicer
+import vtk
 from conftest import qtStarts
 from panel_user import LONG, MODULE_FILE, VISIBLE, isAlive, nodeNames, overlayLayers
 
@@ -45,6 +47,31 @@ def test_the_next_scene_has_the_user_s_layout_and_none_of_the_last_one_s_windows
         slicer.mrmlScene.Clear()
         user.application.processEvents(50)
         assert layout.arrangement() == arrangement
+
+
+def test_nothing_is_kept_of_a_result_whose_scene_was_closed(reviewer):
+    parameters = reviewer.parameters
+    references = []
+    for node in (parameters.result, parameters.fixedSegmentation, parameters.movingVolume):
+        references.append(vtk.vtkWeakReference())
+        references[-1].Set(node)
+    del parameters, node
+    slicer.mrmlScene.Clear()
+    reviewer.application.processEvents(50)
+    gc.collect()
+    assert [reference.Get() for reference in references] == [None] * 3
+
+
+def test_the_widget_can_be_shown_by_itself(user):
+    """As `MIRRBARegistrationWidget()` in Slicer's console: its base class sets it up in its own constructor."""
+    user.loadsAPair()
+    alone = type(user.widget)()
+    try:
+        assert alone.panel.parameters is not None
+        assert alone.ui.fixedVolumeSelector.currentNode() is user.parameters.fixedVolume
+        assert alone.ui.applyButton.enabled
+    finally:
+        alone.cleanup()
 
 
 def test_reloading_the_module_stops_the_child_and_the_panel_works_again(user):

@@ -56,27 +56,22 @@ def jacobianDeterminant(displacement: np.ndarray, axes: np.ndarray) -> np.ndarra
     return np.linalg.det(np.eye(3) + gradient @ np.linalg.inv(axes)).astype(np.float32)
 
 
-def hide(node) -> None:
-    """Keep a helper node out of the node lists and out of saved scenes."""
-    node.SetHideFromEditors(True)
+def addHidden(node):
+    """Put a helper node into the scene that is in no node list, nor in a saved scene."""
+    node.SetHideFromEditors(True)  # before: Slicer asks when a node comes
     node.SetSaveWithScene(False)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node)
-    if item:
-        hierarchy.RemoveItem(item, False, False)
+    return slicer.mrmlScene.AddNode(node)
 
 
 def _hiddenVolume(name: str, voxels: np.ndarray, ijkToRAS: vtk.vtkMatrix4x4):
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(name)
-    node.SetHideFromEditors(True)
-    node = slicer.mrmlScene.AddNode(node)
+    node = addHidden(node)
     node.SetIJKToRASMatrix(ijkToRAS)
     slicer.util.updateVolumeFromArray(node, voxels)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().AutoWindowLevelOff()
     node.GetDisplayNode().SetSaveWithScene(False)
-    hide(node)
     return node
 
 

@@ -12,9 +12,10 @@ from slicer.util import VTKObservationMixin
 from . import guess
 
 
-class InputPanel(VTKObservationMixin):
+class InputPanel:
     def __init__(self, ui, onSampleData: Callable[[], None]) -> None:
-        VTKObservationMixin.__init__(self)
+        # one for each kind: the mixin lets go of a node only with all that it observes
+        self._segmentObserver, self._transformObserver = VTKObservationMixin(), VTKObservationMixin()
         self._ui = ui
         self._parameters = None
         self._listed = None
@@ -31,7 +32,8 @@ class InputPanel(VTKObservationMixin):
         self._parameters = parameters
         self._listed = None
         if parameters is None:
-            self.removeObservers()
+            self._segmentObserver.removeObservers()
+            self._transformObserver.removeObservers()
             self._fill([])
 
     def update(self) -> None:
@@ -91,14 +93,14 @@ class InputPanel(VTKObservationMixin):
             self._parameters.leftOutSegments = []  # identifiers of another segmentation mean nothing here
         self._listed = listed
         self._fill(segments)
-        self.removeObservers(self._onSegmentsChanged)
+        self._segmentObserver.removeObservers()
         if segmentation is not None:
             for event in (
                 slicer.vtkSegmentation.SegmentAdded,
                 slicer.vtkSegmentation.SegmentRemoved,
                 slicer.vtkSegmentation.SegmentModified,
             ):
-                self.addObserver(segmentation, event, self._onSegmentsChanged)
+                self._segmentObserver.addObserver(segmentation, event, self._onSegmentsChanged)
 
     def _watchTransforms(self) -> None:
         """What is chosen may be put under a transform, or taken out of one, in any module."""
@@ -109,9 +111,10 @@ class InputPanel(VTKObservationMixin):
             self._parameters.fixedSegmentation,
             *self._parameters.followUps,
         )
-        self.removeObservers(self._onTransformChanged)
+        self._transformObserver.removeObservers()
+        event = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
         for node in {node for node in chosen if node is not None}:
-            self.addObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._onTransformChanged)
+            self._transformObserver.addObserver(node, event, self._onTransformChanged)
 
     def _fill(self, segments: list[tuple[str, str]]) -> None:
         self._isFilling = True

@@ -112,9 +112,18 @@ def fitViews() -> None:
         other = sliceNode(tag)
         if other is not None:
             other.GetSliceToRAS().DeepCopy(first.GetSliceToRAS())
-            other.SetFieldOfView(*first.GetFieldOfView())
+            other.SetFieldOfView(*_fieldOfView(first, other.GetDimensions()))
             other.SetXYZOrigin(*first.GetXYZOrigin())
             other.UpdateMatrices()
+
+
+def _fieldOfView(node, size: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Of a view of another size (pixels) that is to show all that the node's does, mm."""
+    fieldOfView, dimensions = node.GetFieldOfView(), node.GetDimensions()
+    if min(*size[:2], *dimensions[:2]) <= 0:
+        return fieldOfView
+    millimetresPerPixel = max(fieldOfView[axis] / size[axis] for axis in range(2))
+    return millimetresPerPixel * size[0], millimetresPerPixel * size[1], fieldOfView[2]
 
 
 def setOrientation(orientation: str) -> None:

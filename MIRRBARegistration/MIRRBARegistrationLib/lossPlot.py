@@ -7,7 +7,7 @@ import vtk
 
 from . import layout
 from .backgroundJob import Event
-from .derivedVolumes import hide
+from .derivedVolumes import addHidden
 
 _ITERATION, _LOSS = "Iteration", "Loss"
 
@@ -69,20 +69,19 @@ class LossPlot:
                     setRange(values.min(), values.max())
 
     def _make(self) -> None:
-        scene = slicer.mrmlScene
-        self._table = scene.AddNewNodeByClass("vtkMRMLTableNode", "MIRRBA loss")
+        self._table = _added(slicer.vtkMRMLTableNode(), "MIRRBA loss")
         for name in (_ITERATION, _LOSS):
             column = vtk.vtkDoubleArray()
             column.SetName(name)
             self._table.AddColumn(column)
-        series = self._series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "Loss")
+        series = self._series = _added(slicer.vtkMRMLPlotSeriesNode(), "Loss")
         series.SetAndObserveTableNodeID(self._table.GetID())
         series.SetXColumnName(_ITERATION)
         series.SetYColumnName(_LOSS)
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
         series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
         series.SetColor(0.7, 0.2, 0.7)
-        self._chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", "MIRRBA loss")
+        self._chart = _added(slicer.vtkMRMLPlotChartNode(), "MIRRBA loss")
         self._chart.AddAndObservePlotSeriesNodeID(series.GetID())
         self._chart.SetTitle("Loss")
         self._chart.SetXAxisTitle(_ITERATION)
@@ -90,5 +89,8 @@ class LossPlot:
         self._chart.SetLegendVisibility(False)
         self._chart.SetXAxisRangeAuto(False)
         self._chart.SetYAxisRangeAuto(False)
-        for node in (self._table, series, self._chart):
-            hide(node)
+
+
+def _added(node, name: str):
+    node.SetName(name)
+    return addHidden(node)

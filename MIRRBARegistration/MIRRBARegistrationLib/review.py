@@ -133,6 +133,12 @@ class Review:
                 node.GetScene().RemoveNode(node)
         self._derived = {}
 
+    def forget(self) -> None:
+        """The scene is closed: its nodes are nobody's any more."""
+        self.clear()
+        self._table = self._preview = None
+        self._outlines = []
+
     def _placeMoving(self, result: Result, before: bool) -> None:
         """The original lies where it was acquired; where no warped volume was kept, under the transform after."""
         if result.table is not self._table:

@@ -152,7 +152,7 @@ class ReviewPanel:
         """The scene is being closed."""
         self._flickerTimer.stop()
         self._isOpenDue = False
-        self._review.clear()
+        self._review.forget()
         self._review.memory.closeScene()
         self._shown = self._result = self._fixedID = None
 

@@ -182,10 +182,9 @@ class RunPanel:
         if self._preview is None or self._preview.GetScene() is None:
             self._showViews()
             volumeNode.SetName(_("Preview"))
-            self._preview = slicer.mrmlScene.AddNode(volumeNode)
+            self._preview = derivedVolumes.addHidden(volumeNode)
             self._preview.CreateDefaultDisplayNodes()
             self._preview.GetDisplayNode().SetSaveWithScene(False)
-            derivedVolumes.hide(self._preview)
             self._review.showPreview(inputs, self._preview, self._parameters.orientation)
             qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
             return

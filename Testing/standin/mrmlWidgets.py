@@ -163,10 +163,12 @@ class NodeComboBox(QtWidgets.QWidget):
         self._observed.append((subject, subject.AddObserver(event, handler, priority)))
         _observations.append(self._observed[-1])
 
-    def _unobserve(self) -> None:
-        for subject, tag in self._observed:
-            subject.RemoveObserver(tag)
-        self._observed.clear()
+    def _unobserve(self, node=None) -> None:
+        """The node, or everything."""
+        for observation in [o for o in self._observed if node is None or o[0] is node]:
+            observation[0].RemoveObserver(observation[1])
+            self._observed.remove(observation)
+            _observations.remove(observation)
 
     def _watch(self, node) -> None:
         """A node may be renamed, or begin or cease to match."""
@@ -205,9 +207,7 @@ class NodeComboBox(QtWidgets.QWidget):
         if row >= 0:
             self.nodeAboutToBeRemoved.emit(node)
             self._remove(row)
-        for subject, tag in [o for o in self._observed if o[0] is node]:
-            subject.RemoveObserver(tag)
-            self._observed.remove((subject, tag))
+        self._unobserve(node)
 
     def _onNodeModified(self, node) -> None:
         row = self._rowOf(node.GetID())
