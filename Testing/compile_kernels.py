@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import triton
-from mirrba import fused, fused_fields, losses, schedule
+from mirrba import fused, fused_fields, fused_gradients, losses, schedule
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -55,7 +55,8 @@ def main() -> None:
             name = f"{fused._terms.__name__} {slack} {wide}"
             ptx[name] = compiled(fused._terms, EPSILON=losses.EPSILON, SLACK=slack, **sizes)
         for name, constants in OF_FIELDS.items():
-            ptx[f"{name} {wide}"] = compiled(getattr(fused_fields, name), **constants, **sizes)
+            module = fused_fields if hasattr(fused_fields, name) else fused_gradients
+            ptx[f"{name} {wide}"] = compiled(getattr(module, name), **constants, **sizes)
     print(json.dumps(ptx))
 
 

@@ -99,6 +99,7 @@ def test_what_is_there_is_not_run_again(ran):
         (["--pairs", "1"], "--pairs takes a whole number from 2"),
         (["--pairs", "0"], "--pairs takes a whole number from 2"),
         (["--pet", "nowhere.nii.gz", "--pairs", "0"], "nowhere.nii.gz"),
+        (["--pet", __file__], "test_benchmark.py"),
         (["--pet", __file__, "--pet-pairs", "0"], "--pet-pairs takes a whole number from 1, not 0."),
         (["--threads", "0"], "--threads takes a whole number from 1, not 0."),
         (["--methods", "magic"], "There is no method 'magic'"),

@@ -22,16 +22,21 @@ def test_the_triton_kernels_compile_and_are_used():
     assert losses.way_on(torch.device("cuda")).terms is fused.terms
 
 
-@pytest.mark.parametrize("name", ["warp", "compose", "smoothness", "folding", "smooth"])
-def test_the_kernels_on_fields_are_used(monkeypatch, name):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *[("fused_fields", name) for name in ("warp", "compose", "smooth")],
+        *[("fused_gradients", name) for name in ("warp", "compose", "smoothness", "folding")],
+    ],
+)
+def test_the_kernels_on_fields_are_used(monkeypatch, module, name):
     pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA on Linux")
-    from mirrba import fused_fields
-
-    field = torch.rand(1, 3, 8, 8, 8, device="cuda")
-    assert kernels.working("fused_fields", field.device) is fused_fields
+    field = torch.rand(1, 3, 8, 8, 8, device="cuda").requires_grad_(module == "fused_gradients")
+    fused = kernels.working(module, field.device)
+    assert fused is not None
     used = []
-    right = getattr(fused_fields, name)
-    monkeypatch.setattr(fused_fields, name, lambda *arguments: used.append(name) or right(*arguments))
+    right = getattr(fused, name)
+    monkeypatch.setattr(fused, name, lambda *arguments: used.append(name) or right(*arguments))
     plain = {
         "warp": lambda: fields.warp(field[:, :1], field),
         "compose": lambda: fields.compose(field, field),

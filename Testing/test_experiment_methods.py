@@ -12,12 +12,13 @@ from mirrba.errors import InputError, MirrbaError
 from mirrba.experiment import methods
 from mirrba.experiment.backends import identity
 from mirrba.experiment.backends.intensities import prepared
-from mirrba.experiment.displacement import as_transform, checked, sampled, write_field
+from mirrba.experiment.displacement import as_transform, checked, write_field
 from mirrba.experiment.methods import ALIASES, METHODS, Method, find
 from mirrba.experiment.task import Registered, Settings, Task, read_task, write_task
 from mirrba.geometry import Geometry
 from mirrba.images import body_mean, normalise, read_volume
 from mirrba.presets import PRESETS, resolve
+from mirrba.transforms import displacement_field
 
 QUICK = [method for method in METHODS.values() if method.quick is not None]
 
@@ -304,7 +305,7 @@ def test_combined_composes_with_its_start(volumes, pair_folder, tmp_path):
     from mirrba.experiment.backends import mirrba
 
     fixed, moving = volumes
-    start = sampled(read_truth(pair_folder), Geometry.from_image(fixed))
+    start = displacement_field(read_truth(pair_folder), Geometry.from_image(fixed))
     write_field(sitk.Cast(start, sitk.sitkVectorFloat32), tmp_path / "start.nrrd")
     given = task("combined-greedy", pair_folder, start=tmp_path / "start.nrrd")
     still = Task(given.method.changed(iterations=[0] * 4), given.fixed, given.moving, given.settings, given.files)

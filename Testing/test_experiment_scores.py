@@ -7,11 +7,11 @@ import pytest
 import SimpleITK as sitk
 from mirrba import metrics
 from mirrba.experiment.cohort import Pair, read_cohort
-from mirrba.experiment.displacement import as_transform, sampled
+from mirrba.experiment.displacement import as_transform
 from mirrba.experiment.recompute import recompute
 from mirrba.experiment.scores import score
 from mirrba.geometry import Geometry
-from mirrba.transforms import read_transform
+from mirrba.transforms import displacement_field, read_transform
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def pair(pair_folder, tmp_path_factory) -> Pair:
 def truth(pair: Pair) -> sitk.Image:
     """The true field, as a method would give it."""
     grid = Geometry.from_image(pair.volumes()[0])
-    return sitk.Cast(sampled(read_transform(pair.truth), grid), sitk.sitkVectorFloat32)
+    return sitk.Cast(displacement_field(read_transform(pair.truth), grid), sitk.sitkVectorFloat32)
 
 
 @pytest.fixture(scope="module")

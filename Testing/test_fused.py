@@ -104,20 +104,7 @@ def test_a_gpu_that_is_full_is_not_taken_for_one_without_triton(monkeypatch):
         kernels.agree(fused, torch.device("cpu"))
 
 
-def test_kernels_are_compiled_ahead_unless_memory_is_short(monkeypatch):
-    asked = []
-
-    def full(name, device):
-        asked.append(name)
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(kernels, "working", full)
-    kernels.prepare(torch.device("cuda:0"))
-    modules = {path.stem for path in Path(kernels.__file__).parent.glob("fused*.py")}
-    assert set(asked) == modules
-
-
-@pytest.mark.parametrize("name", ["fused", "fused_fields"])
+@pytest.mark.parametrize("name", kernels.NETWORK)
 def test_no_kernel_unpacks_tuples_in_tuples(name):
     """Triton 3.6, of the PyTorch 2.11 that ran on a GPU, refuses them; later ones, which compile here, do not."""
     tree = ast.parse((Path(kernels.__file__).parent / f"{name}.py").read_text())

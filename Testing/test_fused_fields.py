@@ -10,7 +10,7 @@ from mirrba import direct, fields, kernels, losses
 
 if find_spec("triton") is None:
     pytest.skip("Triton is not installed: it comes with PyTorch for CUDA on Linux", allow_module_level=True)
-from mirrba import fused_fields
+from mirrba import fused_fields, fused_gradients
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SHAPES = st.tuples(*[st.integers(2, 9)] * 3)
@@ -40,14 +40,18 @@ def agree(ours, plain, *inputs: torch.Tensor) -> None:
 @given(shape=SHAPES, other=SHAPES, channels=st.sampled_from([1, 3]), seed=SEEDS)
 def test_warping_is_that_of_float64_on_any_two_grids(shape, other, channels, seed):
     image, displacement = made(channels, *other, seed=seed), made(3, *shape, seed=seed + 100, size=0.4)
-    agree(fused_fields.warp, fields.warp, image, displacement)
+    agree(fused_gradients.warp, fields.warp, image, displacement)
+    with_gradient = fused_gradients.warp(image.to(DEVICE), displacement.to(DEVICE))
+    assert torch.equal(fused_fields.warp(image.to(DEVICE), displacement.to(DEVICE)), with_gradient)
 
 
 @few
 @given(shape=SHAPES, seed=SEEDS)
 def test_composition_is_that_of_float64(shape, seed):
     outer, inner = made(3, *shape, seed=seed), made(3, *shape, seed=seed + 100, size=0.4)
-    agree(fused_fields.compose, fields.compose, outer, inner)
+    agree(fused_gradients.compose, fields.compose, outer, inner)
+    with_gradient = fused_gradients.compose(outer.to(DEVICE), inner.to(DEVICE))
+    assert torch.equal(fused_fields.compose(outer.to(DEVICE), inner.to(DEVICE)), with_gradient)
 
 
 @few
@@ -56,15 +60,15 @@ def test_a_field_composed_with_itself_gets_both_gradients(shape, seed):
     def twice(compose):
         return lambda field: compose(field, field)
 
-    agree(twice(fused_fields.compose), twice(fields.compose), made(3, *shape, seed=seed, size=0.3))
+    agree(twice(fused_gradients.compose), twice(fields.compose), made(3, *shape, seed=seed, size=0.3))
 
 
 @few
 @given(shape=SHAPES, seed=SEEDS)
 def test_the_terms_on_the_field_are_those_of_float64(shape, seed):
     field = made(3, *shape, seed=seed, size=0.3)  # large enough to fold
-    agree(fused_fields.smoothness, losses.smoothness, field)
-    agree(fused_fields.folding, losses.folding, field)
+    agree(fused_gradients.smoothness, losses.smoothness, field)
+    agree(fused_gradients.folding, losses.folding, field)
 
 
 def test_the_fields_of_these_tests_fold():
@@ -92,7 +96,7 @@ def test_layouts_that_are_not_contiguous_are_read_rightly():
 
 def all_of(field: torch.Tensor) -> list[torch.Tensor]:
     """What the kernels make of it, and the gradient."""
-    values = [fused_fields.compose(field, field), fused_fields.smoothness(field), fused_fields.folding(field)]
+    values = [fused_gradients.compose(field, field), fused_gradients.smoothness(field), fused_gradients.folding(field)]
     (gradient,) = torch.autograd.grad(torch.stack([value.square().sum() for value in values]).sum(), field)
     return [*values, gradient, fused_fields.smooth(field.detach(), 1.0)]
 
@@ -102,15 +106,35 @@ def test_what_is_not_a_number_stays_so():
     field = made(3, 5, 5, 5, seed=0, size=0.1)
     field[0, 1, 2, 2, 2] = torch.nan
     field = field.to(DEVICE)
-    assert fused_fields.warp(field[:, :1].nan_to_num(), field).isnan().any()
-    for found in (fused_fields.compose(field, field), fused_fields.smoothness(field), fused_fields.folding(field)):
+    assert fused_gradients.warp(field[:, :1].nan_to_num(), field).isnan().any()
+    for found in (
+        fused_gradients.compose(field, field),
+        fused_gradients.smoothness(field),
+        fused_gradients.folding(field),
+    ):
         assert found.isnan().any()
 
 
-def test_the_kernels_pass_the_check_that_decides_whether_they_are_used():
-    assert kernels.agree(fused_fields, DEVICE)
+@pytest.mark.parametrize("module", [fused_fields, fused_gradients])
+def test_the_kernels_pass_the_check_that_decides_whether_they_are_used(module):
+    assert kernels.agree(module, DEVICE)
 
 
 def test_kernels_that_are_wrong_are_not_used(monkeypatch):
     monkeypatch.setattr(fused_fields, "smooth", lambda field, sigma: direct.smooth(field, 1.01 * sigma))
+    monkeypatch.setattr(fused_gradients, "smoothness", lambda velocity: 1.01 * losses.smoothness(velocity))
     assert not kernels.agree(fused_fields, DEVICE)
+    assert not kernels.agree(fused_gradients, DEVICE)
+
+
+@pytest.mark.parametrize(("pulled", "module"), [(False, "fused_fields"), (True, "fused_gradients")])
+def test_who_needs_no_gradient_waits_for_no_gradients_kernels(monkeypatch, pulled, module):
+    asked = []
+    monkeypatch.setattr(kernels, "working", lambda name, device: asked.append(name))
+    field = made(3, 4, 5, 6, seed=0).requires_grad_(pulled)
+    fields.warp(field, field)
+    fields.compose(field, field)
+    assert set(asked) == {module}
+    with torch.no_grad():
+        fields.warp(field, field)
+    assert asked[-1] == "fused_fields"

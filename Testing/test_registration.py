@@ -454,7 +454,7 @@ def test_kept_before_the_first_iteration_the_initial_transform_is_the_result(pai
 
 def test_kernels_are_compiled_while_the_volumes_are_aligned(pair, monkeypatch):
     asked = threading.Event()
-    monkeypatch.setattr("mirrba.kernels.prepare", lambda device: asked.set())
+    monkeypatch.setattr("mirrba.direct.compile_ahead", lambda device: asked.set())
 
     def aligned(*arguments):
         assert asked.wait(60)  # for ever, if one waited for the other

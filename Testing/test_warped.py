@@ -1,5 +1,6 @@
 """Pairs made of a real PET: where its lesions lie, what the scanner sees of them, and the known motion."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,8 +15,9 @@ from mirrba.images import body_mask
 from mirrba.phantom import make_pair
 from mirrba.phantom.implants import Voxels, implant, points_of, seen
 from mirrba.phantom.lesions import Lesion
+from mirrba.phantom.scanner import SCANNERS, scan
 from mirrba.phantom.shapes import Ellipsoid, rotation
-from mirrba.phantom.warped import GAIN, warped_pair
+from mirrba.phantom.warped import GAIN, _noise, warped_pair
 
 IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 
@@ -134,6 +136,34 @@ OBLIQUE = tuple(rotation([0.2, -0.1, 0.3]).ravel().tolist())
 GRID = Geometry((30, 26, 34), (3.0, 3.5, 2.5), (12.0, -40.0, 7.0), OBLIQUE)
 
 
+def whole(found):
+    mask = np.zeros(GRID.shape, bool)
+    mask[found.box] = found.mask
+    return mask
+
+
+def test_the_added_noise_is_a_scanner_s():
+    scanner, voxels = SCANNERS[0], np.full(GRID.shape, 2.0)
+    grid = dataclasses.replace(GRID, spacing=(3.0, 3.0, 3.0))
+    expected = scan(voxels, 3.0, scanner.fwhm, scanner.noise, np.random.default_rng(0)).std()
+    found = _noise(5.0 * voxels, 5.0, grid, np.random.default_rng(1))  # in another unit
+    assert found.std() / 5.0 == pytest.approx(expected, rel=0.1)
+    assert abs(found.mean()) < 0.1 * found.std()
+
+
+def test_the_follow_up_has_noise_of_its_own(pair, pet):
+    grid = Geometry.from_image(pair.fixed)
+    rest = values(pair.fixed) / GAIN - np.clip(values(grid.resample(pet, pair.truth, sitk.sitkBSpline3)), 0, None)
+    body = (sitk.GetArrayFromImage(body_mask(pair.fixed)) > 0) & ~near(pair)[1]
+    assert 0.02 < rest[body].std() < 0.2
+
+
+def test_slices_lie_across_the_body_whatever_the_order_of_the_axes(pet, pair):
+    coronal = warped_pair(sitk.PermuteAxes(pet, [0, 2, 1]), seed=4)
+    assert coronal.fixed.GetSize() == pair.fixed.GetSize()
+    np.testing.assert_array_equal(values(coronal.fixed), values(pair.fixed))
+
+
 def test_a_lesion_out_of_the_field_of_view_is_not_there():
     assert seen([lesion((900.0, 0.0, 0.0), (10, 9, 8))], GRID, IDENTITY, follow_up=False) == []
 
@@ -157,14 +187,14 @@ def test_shares_add_up_to_the_volume_of_the_ellipsoid(radii, turn, shift):
     assert found.share.sum() * voxel == pytest.approx(expected, rel=0.03)
     assert found.mask.sum() * voxel == pytest.approx(expected, rel=0.15)
     solid = Ellipsoid(middle + shift, np.array(radii), rotation(turn))
-    np.testing.assert_array_equal(found.mask, solid.contains(points_of(GRID)))
+    np.testing.assert_array_equal(whole(found), solid.contains(points_of(GRID)))
 
 
 def test_a_lesion_is_seen_where_the_motion_comes_from():
     middle = np.array(GRID.point([(n - 1) / 2 for n in GRID.size]))
     shift = sitk.TranslationTransform(3, (9.0, -6.0, 4.0))
     (found,) = seen([lesion(middle, (10, 9, 8))], GRID, shift, follow_up=True)
-    centre = points_of(GRID)[found.mask].mean(axis=0)
+    centre = points_of(GRID)[whole(found)].mean(axis=0)
     np.testing.assert_allclose(centre, middle - [9.0, -6.0, 4.0], atol=0.8)
 
 

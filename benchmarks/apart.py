@@ -15,13 +15,13 @@ from typing import Any
 import machine
 import SimpleITK as sitk
 from mirrba.experiment.cohort import Pair, read_cohort
-from mirrba.experiment.displacement import sampled
 from mirrba.experiment.scores import score
 from mirrba.geometry import Geometry
 from mirrba.images import read_volume
 from mirrba.phantom import write_pairs
 from mirrba.presets import resolve
 from mirrba.registration import register
+from mirrba.transforms import displacement_field
 
 PAIRS, SPACING, SEED = 5, 8.0, 950
 ASKED = {"pairs": PAIRS, "spacing": SPACING, "seed": SEED}
@@ -37,7 +37,7 @@ def scores_of(pair: Pair, shift: tuple[float, ...], start: str) -> dict[str, Any
     found = register(fixed, moving, resolve("default", device="cpu", **STARTS[start]))
     back = sitk.TranslationTransform(3, [-by for by in shift])
     whole = sitk.CompositeTransform([back, sitk.Transform(found.transform)])  # the last of the list maps first
-    scores = score(pair, sampled(whole, Geometry.from_image(fixed)))
+    scores = score(pair, displacement_field(whole, Geometry.from_image(fixed)))
     return {name: scores[name] for name in SHOWN}
 
 

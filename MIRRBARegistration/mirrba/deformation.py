@@ -52,11 +52,18 @@ class Deformation:
     """What the device and the grid have settled, by the names of the provenance."""
 
 
-def ready(name: str) -> torch.device:
-    """The device of this name, on a GPU with its kernels compiled. Raises InputError where it is not there."""
-    device = devices.choose(name)
-    with devices.current(device):
-        kernels.prepare(device)
+def ready(config: Config) -> torch.device:
+    """The device, on a GPU with nearly all kernels compiled. Raises InputError where it is not there."""
+    device = devices.choose(config.device)
+    try:
+        with devices.current(device):
+            for name in kernels.NETWORK if optimize.levels_run(config) else kernels.DESCENT:
+                kernels.working(name, device)
+            if config.start or config.finish:
+                direct.compile_ahead(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):  # else whoever needs a kernel tries again, and goes down the ladder
+            raise
     return device
 
 

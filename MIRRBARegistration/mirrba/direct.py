@@ -71,6 +71,14 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
     return field
 
 
+def compile_ahead(device: torch.device) -> None:
+    """Use every kernel of a descent but those of LNCC's own window, which depends on the grid."""
+    field = torch.zeros(1, 3, 8, 8, 8, device=device)
+    for sigma in (UPDATE_SIGMA, FIELD_SIGMA, FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA, PLAIN_SIGMA):
+        smooth(field, sigma)
+    losses.way_on(device).box_sum(field[:, :1], CONTRAST_WINDOW)
+
+
 def unbent(field: Tensor, sigma: float) -> Tensor:
     """`[1, c, z, y, x]` smoothed by 2G − G², G being `smooth`: quadratic fields pass unchanged, but at the border.
 

@@ -8,6 +8,7 @@ u maps a point p of the fixed image to p + u(p) of the moving image.
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,17 @@ def zeros(shape: Shape, device: torch.device) -> Tensor:
 
 def warp(image: Tensor, displacement: Tensor) -> Tensor:
     """image(p + u(p)), trilinear, `[1, c, z, y, x]`; outside the volume its border value."""
-    fused = kernels.working("fused_fields", displacement.device)
+    fused = _kernels(image, displacement)
     if fused is not None:
         found: Tensor = fused.warp(image, displacement)
         return found
     points = unit_grid(shape_of(displacement), displacement.device) + displacement
     return _sampled(image, points.permute(0, 2, 3, 4, 1))
+
+
+def _kernels(image: Tensor, displacement: Tensor) -> ModuleType | None:
+    pulled = torch.is_grad_enabled() and (image.requires_grad or displacement.requires_grad)
+    return kernels.working("fused_gradients" if pulled else "fused_fields", displacement.device)
 
 
 def _sampled(image: Tensor, grid: Tensor) -> Tensor:
@@ -66,7 +72,7 @@ def _slabs(depth: int, threads: int) -> int:
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
     """The displacement of p → outer(inner(p)): inner first, as a map of points."""
-    fused = kernels.working("fused_fields", inner.device)
+    fused = _kernels(outer, inner)
     if fused is not None:
         found: Tensor = fused.compose(outer, inner)
         return found

@@ -11,7 +11,7 @@ import torch
 from . import fields
 from .errors import is_out_of_memory
 from .geometry import Geometry
-from .transforms import Array, as_affine, from_voxels, tapered, then
+from .transforms import Array, as_affine, displacement_field, from_voxels, tapered, then
 
 CPU = torch.device("cpu")
 
@@ -51,14 +51,7 @@ def inverse_on(transform: sitk.Transform, grid: Geometry) -> sitk.Transform:
     else:
         if isinstance(transform, sitk.BSplineTransform):
             grid = _domain(transform).resampled(min(grid.spacing))
-        field = sitk.TransformToDisplacementField(
-            transform,
-            sitk.sitkVectorFloat64,
-            list(grid.size),
-            list(grid.origin),
-            list(grid.spacing),
-            list(grid.direction),
-        )
+        field = displacement_field(transform, grid)
     extended, larger = tapered(sitk.GetArrayFromImage(field) @ np.linalg.inv(grid.matrix).T, grid)
     return from_voxels(inverse_displacement(extended), larger)
 

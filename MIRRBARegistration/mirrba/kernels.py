@@ -13,18 +13,8 @@ from .errors import is_out_of_memory
 
 log = logging.getLogger("mirrba")
 
-
-MODULES = ("fused", "fused_fields")
-
-
-def prepare(device: torch.device) -> None:
-    """Compile what is not compiled yet. Where memory is short, whoever needs a kernel tries again."""
-    for name in MODULES:
-        try:
-            working(name, device)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+DESCENT = ("fused", "fused_fields")
+NETWORK = ("fused", "fused_fields", "fused_gradients")
 
 
 @lru_cache

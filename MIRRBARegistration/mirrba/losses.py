@@ -153,7 +153,7 @@ def smoothness(velocity: Tensor) -> Tensor:
     LapIRN scales unit coordinates by the number of voxels, which is twice a voxel displacement; the paper's
     λ_smooth = 0.1 belongs to that scale, so it is kept.
     """
-    fused = kernels.working("fused_fields", velocity.device)
+    fused = kernels.working("fused_gradients", velocity.device)
     if fused is not None:
         found: Tensor = fused.smoothness(velocity)
         return found
@@ -166,7 +166,7 @@ def smoothness(velocity: Tensor) -> Tensor:
 
 def folding(displacement: Tensor) -> Tensor:
     """R_diffeo: mean of relu(−det J), zero where the map keeps its orientation everywhere."""
-    fused = kernels.working("fused_fields", displacement.device)
+    fused = kernels.working("fused_gradients", displacement.device)
     if fused is not None:
         found: Tensor = fused.folding(displacement)
         return found

@@ -21,6 +21,7 @@ from .errors import InputError
 from .geometry import LARGEST_EXTENT, Geometry
 from .measures import NOTHING, compared, measured
 from .segments import Mask, Role, Segment, Segmentation
+from .transforms import displacement_field
 
 Fate = Literal["persisting", "vanished", "appeared"]
 Floats = npt.NDArray[np.float64]
@@ -154,9 +155,10 @@ def evaluate(
     spaces. Where there are neither, a sole lesion segment (and a sole organ) of each correspond: "GTV" and "lesions". A
     segment persists if it has voxels in fixed and moving; without `moving`, everything that `warped` lists was in it,
     also what vanished by warping. `dice_organs`, `dice_lesions` and `detection_rate` are over persisting segments
-    (section 4.4 removes the vanished). A segment counts once however many lesions it bundles: for the paper's detection
-    rate each lesion needs a segment of its own. `disappearing_rate` is the shrinkage 1 − warped / moving volume of
-    vanished lesions, where a lesion that grew counts as 0; `disappearing_rate_signed` lets it count as negative.
+    (section 4.4 removes the vanished from Dice, and does not say so of detection). A segment counts once however many
+    lesions it bundles: for the paper's detection rate each lesion needs a segment of its own. `disappearing_rate` is
+    the shrinkage 1 − warped / moving volume of vanished lesions, where a lesion that grew counts as 0;
+    `disappearing_rate_signed` lets it count as negative.
 
     Raises InputError if `fixed` and `warped` lie on different lattices.
     """
@@ -338,10 +340,7 @@ def _slabs(grid: Geometry) -> Iterator[tuple[int, int]]:
 def _displacement(transform: sitk.Transform, grid: Geometry, low: int, high: int) -> Floats:
     """T(x) − x in mm, [z, y, x, 3] with components (x, y, z), on the planes low ≤ z < high of a grid."""
     slab = grid.cropped([0, 0, low], [*grid.size[:2], high])
-    field = sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, list(slab.size), list(slab.origin), list(slab.spacing), list(slab.direction)
-    )
-    return sitk.GetArrayFromImage(field)
+    return sitk.GetArrayFromImage(displacement_field(transform, slab))
 
 
 def _numbers(path: str | Path, line: int, texts: list[str | None]) -> list[float]:

@@ -100,7 +100,7 @@ def register(
         log.warning("The fixed and the moving volume are identical; check that they are two examinations.")
     progress.check()
     with ThreadPoolExecutor(1) as loader:  # loading torch takes seconds; ITK lets Python work meanwhile
-        loading = loader.submit(_device, config.device)
+        loading = loader.submit(_device, config)
         initial = initial_transform(config.init, follow_up, baseline)
         progress.check()
         device = loading.result()
@@ -136,9 +136,9 @@ def register(
     )
 
 
-def _device(name: str) -> torch.device:
+def _device(config: Config) -> torch.device:
     """Ready for `deform`, which takes a while: torch is loaded, on a GPU kernels are compiled."""
-    ready: torch.device = import_module(f"{__package__}.deformation").ready(name)
+    ready: torch.device = import_module(f"{__package__}.deformation").ready(config)
     return ready
 
 

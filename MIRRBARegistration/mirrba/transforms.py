@@ -73,6 +73,13 @@ def from_voxels(displacement: Array, grid: Geometry) -> sitk.Transform:
     return sitk.DisplacementFieldTransform(grid.image(displacement @ grid.matrix.T, is_vector=True))
 
 
+def displacement_field(transform: sitk.Transform, grid: Geometry) -> sitk.Image:
+    """T(x) − x in mm, LPS, at the voxels of a grid, float64 vectors."""
+    return sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, list(grid.size), list(grid.origin), list(grid.spacing), list(grid.direction)
+    )
+
+
 def then(first: sitk.Transform, second: sitk.Transform) -> sitk.Transform:
     """p → second(first(p)); flat, because ITK does not write nested composites."""
     if first.GetTransformEnum() == sitk.sitkIdentity:

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-
 from .. import __version__
 from ..errors import InputError
 from ..images import read_volume
 from ..phantom import check_asked, write_pairs
-from ..phantom.warped import write_warped
+from ..phantom.warped import REVISION, write_warped
 from . import figures
 from .cluster import cores
 from .cohort import Pair, check_apart, read_cohort
@@ -83,8 +81,11 @@ def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
     threads = cores() if benchmark.threads is None else benchmark.threads
     settings = settings_of(threads, 0, benchmark.device, None)
     methods = _methods(benchmark.methods)
-    warped = _warped(benchmark)  # first: a file that is no PET should be told of at once
-    pairs = [*_pairs(benchmark, tell), *warped]
+    if benchmark.pet is not None:  # first: a file that is no PET should be told of at once
+        if benchmark.pet_pairs < 1:
+            raise InputError(f"--pet-pairs takes a whole number from 1, not {benchmark.pet_pairs}.")
+        read_volume(benchmark.pet)
+    pairs = [*_pairs(benchmark, tell), *_warped(benchmark, tell)]
     store = Store(benchmark.out / "results")
     records: list[Record] = []
     total = len(pairs) * len(methods)
@@ -126,20 +127,23 @@ def _pairs(benchmark: Benchmark, tell: Tell) -> tuple[Pair, ...]:
     return read_cohort(folder).pairs
 
 
-def _warped(benchmark: Benchmark) -> list[Pair]:
+def _warped(benchmark: Benchmark, tell: Tell) -> list[Pair]:
     """The pairs of the real PET, if one was given."""
     if benchmark.pet is None:
         return []
-    if benchmark.pet_pairs < 1:
-        raise InputError(f"--pet-pairs takes a whole number from 1, not {benchmark.pet_pairs}.")
     volume = read_volume(benchmark.pet)
-    of_pet = f"warped-{content_hash(benchmark.pet)[:8]}"
-    return [_warped_pair(volume, benchmark.out / f"{of_pet}-{seed:03d}", seed) for seed in range(benchmark.pet_pairs)]
+    of_pet = f"warped-{content_hash(benchmark.pet)[:8]}-{REVISION}"
+    pairs = []
+    for seed in range(benchmark.pet_pairs):
+        folder = benchmark.out / f"{of_pet}-{seed:03d}"
+        if not folder.is_dir():
+            tell({"event": "warning", "message": f"Makes a pair of {benchmark.pet.name} in {folder}."})
+            write_warped(volume, folder, seed)
+        pairs.append(_warped_pair(folder))
+    return pairs
 
 
-def _warped_pair(volume: sitk.Image, folder: Path, seed: int) -> Pair:
-    if not folder.is_dir():
-        write_warped(volume, folder, seed)
+def _warped_pair(folder: Path) -> Pair:
     (fixed, fixed_lesions), (moving, moving_lesions) = (
         (folder / f"{word}.nii.gz", folder / f"{word}_segmentation.seg.nrrd") for word in ("fixed", "moving")
     )

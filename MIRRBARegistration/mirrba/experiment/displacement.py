@@ -11,13 +11,6 @@ from ..errors import MirrbaError
 from ..geometry import Geometry
 
 
-def sampled(transform: sitk.Transform, grid: Geometry) -> sitk.Image:
-    """The displacement of a transform (fixed to moving points) at the voxels of a grid, float64."""
-    return sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, list(grid.size), list(grid.origin), list(grid.spacing), list(grid.direction)
-    )
-
-
 def as_transform(field: sitk.Image) -> sitk.Transform:
     """The transform of a field. SimpleITK empties the image that it makes one of: this takes a copy."""
     return sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))

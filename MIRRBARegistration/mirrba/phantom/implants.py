@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ..geometry import Geometry
 from ..images import body_mask, body_mean
+from ..transforms import displacement_field
 from .anatomy import Site
 from .lesions import Lesion
 from .scanner import SCANNERS
@@ -24,19 +25,15 @@ _HOT = 2.5  # times the body's mean: heart, bladder, brain, the patient's own le
 _APART = 30.0  # mm between them and a lesion's middle, more than the largest one reaches
 _ENDS = 60.0  # mm from the first and the last slice, so that the patient's motion takes none out of the field of view
 _SITES = 400
+_COARSE = 10.0  # mm, of the voxels by which a lesion is looked for
 _FINE = 3  # points per voxel and axis; odd, so that the middle one is the voxel's centre
 
 
-class Voxels(Solid):
+class Voxels:
     """The voxels of a mask [z, y, x] on a grid."""
 
     def __init__(self, mask: Mask, grid: Geometry) -> None:
         self._mask, self._grid = mask, grid
-        centres = points_of(grid)[mask]
-        step = np.abs(grid.matrix).sum(axis=1) / 2
-        self.lower, self.upper = (
-            (centres.min(axis=0) - step, centres.max(axis=0) + step) if len(centres) else (np.zeros(3), np.zeros(3))
-        )
 
     def contains(self, points: Points) -> Mask:
         index = np.rint((points - np.array(self._grid.origin)) @ np.linalg.inv(self._grid.matrix).T).astype(int)
@@ -52,9 +49,10 @@ class Host:
     """Where lesions may lie in a real PET, as `lesions.Room` wants it."""
 
     sites: tuple[Site, ...]
-    body: Solid
+    """At least 6 cm from the first and the last slice, and 3 cm from hot tissue."""
+    body: Voxels
     organs: dict[str, Solid]
-    """None: the sites keep away from them."""
+    """Empty: they are hot."""
     mean: float
     """The uptake that counts as SUV 1, in the PET's own unit: the mean over the body."""
 
@@ -72,7 +70,7 @@ class Host:
         if len(places) == 0:
             raise ArithmeticError("no room for a lesion")
         chosen = places[rng.integers(len(places), size=_SITES)]
-        centres = points_of(grid)[tuple(chosen.T)]
+        centres = [np.array(grid.point(index)) for index in chosen[:, ::-1].tolist()]
         kinds = ("bone", "node", "liver")  # their sizes and uptakes; which tissue it is, a PET does not tell
         sites = tuple(Site(kinds[n % len(kinds)], centre, 0.0) for n, centre in enumerate(centres))
         return Host(sites, Voxels(body, grid), {}, mean)
@@ -80,40 +78,51 @@ class Host:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A lesion on a grid: its mask [z, y, x], and the share of each voxel that it fills."""
+    """A lesion on a grid, in the `box` of its voxels (z, y, x): its mask there, and the share of each that it fills."""
 
     name: str
     suv: float
+    box: tuple[slice, ...]
     mask: Mask
     share: Floats
 
 
 def seen(lesions: Sequence[Lesion], grid: Geometry, motion: sitk.Transform, follow_up: bool) -> list[Seen]:
     """The lesions that are there, on a grid whose points `motion` takes to the baseline, as far as it holds them."""
-    points = points_of(grid, motion)
+    coarse = grid.resampled(_COARSE)
+    points = points_of(coarse, motion)
     found = []
     for lesion in lesions:
         solid, suv = (
             (lesion.at_followup(), lesion.followup_suv) if follow_up else (lesion.at_baseline(), lesion.baseline_suv)
         )
-        if solid is not None:
-            found.append(_seen(lesion.name, suv, solid, points, grid, motion))
+        if solid is None:
+            continue
+        near = (points > solid.lower - _COARSE) & (points < solid.upper + _COARSE)
+        box = _box(np.argwhere(near.all(axis=-1)), grid)
+        if box is not None:
+            found.append(_seen(lesion.name, suv, solid, box, grid, motion))
     return [one for one in found if one.share.any()]
 
 
-def _seen(name: str, suv: float, solid: Ellipsoid, points: Points, grid: Geometry, motion: sitk.Transform) -> Seen:
-    share, mask = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.bool_)
-    margin = np.abs(grid.matrix).sum(axis=1)
-    near = np.argwhere(((points > solid.lower - margin) & (points < solid.upper + margin)).all(axis=-1))
-    if len(near):
-        low, high = near.min(axis=0), near.max(axis=0) + 1
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        fine = _finer(grid.cropped(low[::-1].tolist(), high[::-1].tolist()))
-        inside = solid.contains(points_of(fine, motion))
-        mask[box] = inside[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE, _FINE // 2 :: _FINE]
-        cells = [n for size in inside.shape for n in (size // _FINE, _FINE)]
-        share[box] = inside.reshape(cells).mean(axis=(1, 3, 5))
-    return Seen(name, suv, mask, share)
+def _box(indices: NDArray[np.int64], grid: Geometry) -> tuple[slice, ...] | None:
+    """The voxels (z, y, x) of a grid that lie in or beside coarse voxels [n, 3]; None where there are none of these."""
+    if len(indices) == 0:
+        return None
+    scale = _COARSE / np.array(grid.spacing[::-1])
+    low = np.maximum(np.floor((indices.min(axis=0) - 1) * scale), 0).astype(int)
+    high = np.minimum(np.ceil((indices.max(axis=0) + 2) * scale), grid.shape).astype(int)
+    return tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _seen(
+    name: str, suv: float, solid: Ellipsoid, box: tuple[slice, ...], grid: Geometry, motion: sitk.Transform
+) -> Seen:
+    low, high = [part.start for part in box[::-1]], [part.stop for part in box[::-1]]
+    inside = solid.contains(points_of(_finer(grid.cropped(low, high)), motion))
+    mask = inside[_FINE // 2 :: _FINE, _FINE // 2 :: _FINE, _FINE // 2 :: _FINE]
+    cells = [n for size in inside.shape for n in (size // _FINE, _FINE)]
+    return Seen(name, suv, box, mask, inside.reshape(cells).mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _finer(grid: Geometry) -> Geometry:
@@ -128,10 +137,7 @@ def points_of(grid: Geometry, motion: sitk.Transform | None = None) -> Points:
     z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in grid.shape), indexing="ij")
     points: Points = np.stack([x, y, z], axis=-1) @ grid.matrix.T + np.array(grid.origin)
     if motion is not None:
-        field = sitk.TransformToDisplacementField(
-            motion, sitk.sitkVectorFloat64, grid.size, grid.origin, grid.spacing, grid.direction
-        )
-        points += sitk.GetArrayViewFromImage(field)
+        points += sitk.GetArrayFromImage(displacement_field(motion, grid))
     return points
 
 
@@ -145,7 +151,7 @@ def implant(values: Floats, lesions: Sequence[Seen], grid: Geometry, mean: float
     sigma = sigma_of(SCANNER.fwhm, grid)
     share, uptake = np.zeros(grid.shape), np.zeros(grid.shape)
     for lesion in lesions:
-        share += lesion.share
-        uptake += lesion.suv * mean * lesion.share
+        share[lesion.box] += lesion.share
+        uptake[lesion.box] += lesion.suv * mean * lesion.share
     own = gaussian_filter(uptake, sigma, mode="nearest")
     return values * (1 - gaussian_filter(share, sigma, mode="nearest")) + own, own

@@ -53,6 +53,11 @@ class Lesion:
         return Ellipsoid(self.centre, radius * form.radii, form.axes, form.bump, form.wave)
 
 
+class Body(Protocol):
+    def contains(self, points: Points) -> Mask:
+        """Whether each of the points [..., 3] (mm, LPS) lies inside."""
+
+
 class Room(Protocol):
     """Where lesions may grow (an `Anatomy` tells it): at the sites, inside the body, outside of the organs."""
 
@@ -60,7 +65,7 @@ class Room(Protocol):
     def sites(self) -> tuple[Site, ...]: ...
 
     @property
-    def body(self) -> Solid: ...
+    def body(self) -> Body: ...
 
     @property
     def organs(self) -> dict[str, Solid]: ...

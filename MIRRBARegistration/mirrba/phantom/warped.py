@@ -29,6 +29,8 @@ NODE_SIGMA = 8.0  # mm
 TURN = 0.04  # radians
 SHIFT = 14.0  # mm
 GAIN = 1.15  # of the uptake from one scan to the next
+REVISION = 1
+"""Raised when a seed gives another pair: those that are there already are not of this one."""
 NO_ROOM = "The PET has no room for lesions and a motion of some centimetres; give one of a whole body."
 
 
@@ -36,7 +38,7 @@ NO_ROOM = "The PET has no room for lesions and a motion of some centimetres; giv
 class WarpedPair:
     """Both volumes, their lesions, and the true transform: fixed to moving points (mm, LPS).
 
-    `moving` lies on the PET's grid; `fixed` too, without the slices that show what the PET did not.
+    `moving` lies on the PET's grid, its axes in LPS order; `fixed` too, without slices that the PET did not show.
     """
 
     fixed: sitk.Image
@@ -47,8 +49,9 @@ class WarpedPair:
 
 
 def warped_pair(pet: sitk.Image, seed: int) -> WarpedPair:
-    """The PET with lesions, and its follow-up. Raises InputError where no lesion has room."""
+    """The PET with lesions, and its follow-up. Raises InputError where they have no room."""
     for_motion, for_lesions, for_noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+    pet = sitk.DICOMOrient(pet, "LPS")  # whatever the order of its axes: slices lie across the body
     grid = Geometry.from_image(pet)
     try:
         host = Host.of(pet, for_lesions)
@@ -102,19 +105,32 @@ def known_motion(image: sitk.Image, rng: np.random.Generator) -> sitk.Transform:
 
 def _shown(grid: Geometry, motion: sitk.Transform) -> Geometry:
     """The slices of the grid that the motion takes between the first and the last one. Raises InputError."""
-    along = (points_of(grid, motion) - np.array(grid.origin)) @ np.linalg.inv(grid.matrix)[2]
-    shown = np.flatnonzero(((along >= 0) & (along <= grid.size[2] - 1)).all(axis=(1, 2)))
-    if len(shown) == 0:
+    slices = range(grid.size[2])
+    first = next((z for z in slices if _is_shown(z, grid, motion)), None)
+    last = next((z for z in reversed(slices) if _is_shown(z, grid, motion)), None)
+    if first is None or last is None:
         raise InputError(NO_ROOM)
-    return grid.cropped([0, 0, shown[0]], [*grid.size[:2], shown[-1] + 1])
+    return grid.cropped([0, 0, first], [*grid.size[:2], last + 1])
+
+
+def _is_shown(z: int, grid: Geometry, motion: sitk.Transform) -> bool:
+    points = points_of(grid.cropped([0, 0, z], [*grid.size[:2], z + 1]), motion)
+    along = (points - np.array(grid.origin)) @ np.linalg.inv(grid.matrix)[2]
+    return bool(((along >= 0) & (along <= grid.size[2] - 1)).all())
 
 
 def _noise(uptake: Floats, mean: float, grid: Geometry, rng: np.random.Generator) -> Floats:
-    """As `scanner.scan` adds it, `mean` being SUV 1."""
+    """As `scanner.scan` adds it, but for what random coincidences add everywhere; `mean` is SUV 1."""
     millilitres = math.prod(grid.spacing) / 1000.0
     deviation = SCANNER.noise * np.sqrt(np.maximum(uptake, 0.0) / mean / millilitres)
     return mean * gaussian_filter(deviation * rng.normal(size=uptake.shape), sigma_of(0.6 * SCANNER.fwhm, grid))
 
 
 def _segmentation(lesions: Sequence[Seen], grid: Geometry) -> Segmentation:
-    return Segmentation(tuple(Segment(one.name, one.mask, "lesion", LESION_COLOR) for one in lesions), grid)
+    return Segmentation(tuple(_segment(lesion, grid) for lesion in lesions), grid)
+
+
+def _segment(lesion: Seen, grid: Geometry) -> Segment:
+    mask = np.zeros(grid.shape, np.bool_)
+    mask[lesion.box] = lesion.mask
+    return Segment(lesion.name, mask, "lesion", LESION_COLOR)

@@ -10,8 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...geometry import Geometry
-from ...transforms import read_transform, then
-from ..displacement import sampled
+from ...transforms import displacement_field, read_transform, then
 from ..task import Registered, Task
 from .intensities import prepared
 
@@ -34,7 +33,9 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
     transform = steps[-1]
     for step in reversed(steps[:-1]):
         transform = then(transform, step)
-    return Registered(sampled(transform, Geometry.from_image(fixed)), seconds, {"intensities": how, **parameters})
+    return Registered(
+        displacement_field(transform, Geometry.from_image(fixed)), seconds, {"intensities": how, **parameters}
+    )
 
 
 def as_ants(image: sitk.Image) -> Any:

@@ -11,8 +11,8 @@ import torch
 from ... import devices, fields, transforms
 from ...errors import InputError
 from ...geometry import Geometry
+from ...transforms import displacement_field
 from ..checkpoint import read_checkpoint
-from ..displacement import sampled
 from ..learning import example_of, network_of
 from ..task import Registered, Task
 
@@ -36,4 +36,4 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
     more = {"device": devices.label_of(device), "grid": list(grid.size), "bfloat16": mixed}
     if device.type == "cuda":
         more["device_memory_mb"] = devices.peak_memory_mb(device)
-    return Registered(sampled(transform, Geometry.from_image(fixed)), seconds, settings, more)
+    return Registered(displacement_field(transform, Geometry.from_image(fixed)), seconds, settings, more)

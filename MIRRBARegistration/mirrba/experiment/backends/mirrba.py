@@ -13,7 +13,8 @@ from ...errors import InputError
 from ...geometry import Geometry
 from ...presets import resolve
 from ...registration import register as registration
-from ..displacement import read_field, sampled
+from ...transforms import displacement_field
+from ..displacement import read_field
 from ..task import Registered, Task
 
 
@@ -27,7 +28,7 @@ def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -
     more = {key: value for key, value in result.provenance.items() if key not in ("seconds", "peak_memory_mb")}
     if devices.choose(resolved.device).type == "cuda":
         more["device_memory_mb"] = result.provenance["peak_memory_mb"]
-    displacement = sampled(result.transform, Geometry.from_image(fixed))
+    displacement = displacement_field(result.transform, Geometry.from_image(fixed))
     return Registered(displacement, result.provenance["seconds"], parameters, more)
 
 
