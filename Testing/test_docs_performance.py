@@ -212,6 +212,7 @@ TABLES = {
     "6 mm, times": lambda: medians("benchmark-6mm"),
     "8 mm": lambda: benchmark("benchmark-8mm"),
     "4 mm": lambda: benchmark("benchmark-4mm"),
+    "network": lambda: benchmark("benchmark-network"),
     "real PET": lambda: benchmark("benchmark-pet"),
     "ablation": ablation,
     "apart": apart,
