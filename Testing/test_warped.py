@@ -25,9 +25,9 @@ IDENTITY = sitk.Transform(3, sitk.sitkIdentity)
 @pytest.fixture(scope="module")
 def pet():
     """A made examination stands for a real one."""
-    scan = make_pair(spacing=8.0, seed=3).moving
-    z, y, x = scan.grid.shape
-    return Geometry((x, y, z), (8.0,) * 3, scan.grid.origin, tuple(np.eye(3).ravel())).image(scan.image)
+    made = make_pair(spacing=8.0, seed=3).moving
+    z, y, x = made.grid.shape
+    return Geometry((x, y, z), (8.0,) * 3, made.grid.origin, tuple(np.eye(3).ravel())).image(made.image)
 
 
 @pytest.fixture(scope="module")

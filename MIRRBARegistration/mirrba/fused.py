@@ -16,8 +16,8 @@ from . import losses
 BLOCK = 1024  # voxels a program
 COUNTED = 2**30  # voxels that 32 bits count, a shift beyond the last included
 
-# Left alone, Triton compiles a kernel again where a size is 1 or divides by 16 and the one before did not: two and a
-# half times as many as are needed for the levels of a pyramid, while the user waits.
+# Left alone, Triton compiles a kernel again where a size is 1 or divides by 16 and the one before did not, as those of
+# a pyramid's levels do, while the user waits.
 _SIZES = ("count", "stride", "size", "depth", "height", "width")
 compiled_once = triton.jit(do_not_specialize=[*_SIZES, *(f"image_{name}" for name in _SIZES)])
 

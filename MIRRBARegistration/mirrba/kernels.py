@@ -14,7 +14,7 @@ from .errors import is_out_of_memory
 log = logging.getLogger("mirrba")
 
 DESCENT = ("fused", "fused_fields")
-NETWORK = ("fused", "fused_fields", "fused_gradients")
+NETWORK = (*DESCENT, "fused_gradients")
 
 
 @lru_cache

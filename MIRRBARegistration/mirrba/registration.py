@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,8 +137,9 @@ def register(
 
 def _device(config: Config) -> torch.device:
     """Ready for `deform`, which takes a while: torch is loaded, on a GPU kernels are compiled."""
-    ready: torch.device = import_module(f"{__package__}.deformation").ready(config)
-    return ready
+    from .deformation import ready
+
+    return ready(config)
 
 
 def _identical(fixed: sitk.Image, moving: sitk.Image) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
+
 from .. import __version__
 from ..errors import InputError
 from ..images import read_volume
@@ -42,7 +44,9 @@ COMPARED = (
     "folding",
 )
 WARPED = "warped PET"  # where other pairs have their centre
-COMPARED_WARPED = tuple(name for name in COMPARED if name not in ("dice_organs", "tre_mm"))  # none are drawn
+COMPARED_WARPED = tuple(
+    name for name in COMPARED if name not in ("dice_organs", "tre_mm")
+)  # neither is drawn
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -81,11 +85,10 @@ def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
     threads = cores() if benchmark.threads is None else benchmark.threads
     settings = settings_of(threads, 0, benchmark.device, None)
     methods = _methods(benchmark.methods)
-    if benchmark.pet is not None:  # first: a file that is no PET should be told of at once
-        if benchmark.pet_pairs < 1:
-            raise InputError(f"--pet-pairs takes a whole number from 1, not {benchmark.pet_pairs}.")
-        read_volume(benchmark.pet)
-    pairs = [*_pairs(benchmark, tell), *_warped(benchmark, tell)]
+    if benchmark.pet_pairs < 1:
+        raise InputError(f"--pet-pairs takes a whole number from 1, not {benchmark.pet_pairs}.")
+    pet = None if benchmark.pet is None else read_volume(benchmark.pet)  # before pairs are made: it may be no PET
+    pairs = [*_pairs(benchmark, tell), *_warped(benchmark, pet, tell)]
     store = Store(benchmark.out / "results")
     records: list[Record] = []
     total = len(pairs) * len(methods)
@@ -127,18 +130,17 @@ def _pairs(benchmark: Benchmark, tell: Tell) -> tuple[Pair, ...]:
     return read_cohort(folder).pairs
 
 
-def _warped(benchmark: Benchmark, tell: Tell) -> list[Pair]:
+def _warped(benchmark: Benchmark, pet: sitk.Image | None, tell: Tell) -> list[Pair]:
     """The pairs of the real PET, if one was given."""
-    if benchmark.pet is None:
+    if benchmark.pet is None or pet is None:
         return []
-    volume = read_volume(benchmark.pet)
     of_pet = f"warped-{content_hash(benchmark.pet)[:8]}-{REVISION}"
     pairs = []
     for seed in range(benchmark.pet_pairs):
         folder = benchmark.out / f"{of_pet}-{seed:03d}"
         if not folder.is_dir():
             tell({"event": "warning", "message": f"Makes a pair of {benchmark.pet.name} in {folder}."})
-            write_warped(volume, folder, seed)
+            write_warped(pet, folder, seed)
         pairs.append(_warped_pair(folder))
     return pairs
 

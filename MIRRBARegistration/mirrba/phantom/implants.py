@@ -15,7 +15,7 @@ from ..images import body_mask, body_mean
 from ..transforms import displacement_field
 from .anatomy import Site
 from .lesions import Lesion
-from .scanner import SCANNERS
+from .scanner import FWHM, SCANNERS
 from .shapes import Ellipsoid, Mask, Points, Solid
 
 Floats = NDArray[np.floating]
@@ -62,7 +62,7 @@ class Host:
         grid = Geometry.from_image(pet)
         body = sitk.GetArrayFromImage(body_mask(pet)) > 0
         mean = body_mean(sitk.GetArrayViewFromImage(pet))
-        hot = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(pet, SCANNER.fwhm / 2.3548)) > _HOT * mean
+        hot = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(pet, SCANNER.fwhm / FWHM)) > _HOT * mean
         cool = distance_transform_edt(~hot, sampling=grid.spacing[::-1]) > _APART if hot.any() else ~hot
         ends = int(np.ceil(_ENDS / grid.spacing[2]))
         body[:ends] = body[-ends:] = False
@@ -143,7 +143,7 @@ def points_of(grid: Geometry, motion: sitk.Transform | None = None) -> Points:
 
 def sigma_of(fwhm: float, grid: Geometry) -> list[float]:
     """Of a resolution (mm), in voxels (z, y, x)."""
-    return [fwhm / 2.3548 / spacing for spacing in grid.spacing[::-1]]
+    return [fwhm / FWHM / spacing for spacing in grid.spacing[::-1]]
 
 
 def implant(values: Floats, lesions: Sequence[Seen], grid: Geometry, mean: float) -> tuple[Floats, Floats]:

@@ -32,6 +32,8 @@ class Scanner:
 # Made up, but as far apart as the two centres of a multicentric study may be (the paper's section 4.1).
 SCANNERS = (Scanner("A", 1.0, 6.0, 0.07), Scanner("B", 1.15, 7.5, 0.11))
 
+FWHM = 2.3548  # of a Gaussian, in its σ
+
 _BRICK = 8  # voxels along an edge: small enough for the cache and to pass by what is far away
 _BACKGROUND = 0.05  # SUV whose noise random coincidences add everywhere
 
@@ -111,7 +113,7 @@ def scan(activity: NDArray[np.float64], spacing: float, fwhm: float, noise: floa
     noise as well. `noise` is the relative standard deviation before the filter in 1 ml of SUV 1: counts make it grow
     with the root of the activity, and shrink with the root of the volume.
     """
-    sigma = fwhm / 2.3548 / spacing
+    sigma = fwhm / FWHM / spacing
     blurred = gaussian_filter(activity, 0.8 * sigma, mode="nearest")
     millilitres = spacing**3 / 1000.0
     deviation = noise * np.sqrt((blurred + _BACKGROUND) / millilitres)

@@ -94,7 +94,7 @@ def write_warped(pet: sitk.Image, folder: Path, seed: int) -> None:
 
 
 def known_motion(image: sitk.Image, rng: np.random.Generator) -> sitk.Transform:
-    """A turn and shift of the patient after a smooth cubic B-spline of some 10 mm per node; fixed to moving points."""
+    """A turn and shift of the patient after a smooth cubic B-spline of some 8 mm per node; fixed to moving points."""
     grid = Geometry.from_image(image)
     turn, shift = rng.normal(0, TURN, 3), rng.normal(0, SHIFT, 3)
     rigid = sitk.Euler3DTransform(grid.point([n / 2 for n in grid.size]), *turn.tolist(), shift.tolist())
