@@ -44,9 +44,7 @@ COMPARED = (
     "folding",
 )
 WARPED = "warped PET"  # where other pairs have their centre
-COMPARED_WARPED = tuple(
-    name for name in COMPARED if name not in ("dice_organs", "tre_mm")
-)  # neither is drawn
+COMPARED_WARPED = tuple(name for name in COMPARED if name not in ("dice_organs", "tre_mm"))  # neither is drawn
 
 Tell = Callable[[dict[str, Any]], None]
 
