@@ -45,12 +45,12 @@ study: build/study/cohort/pairs.tsv .venv/peers
 build/study/cohort/pairs.tsv: | $(READY)
 	$(BIN)/mirrba phantom --pairs 8 --spacing 8 --seed 300 -o build/study/cohort
 
-COMPARED = identity,default,fast,greedy
+COMPARED = identity,truth,default,fast,greedy
 
 benchmarks: .venv/peers
 	$(BIN)/mirrba benchmark --pairs 10 --methods $(COMPARED) -o build/benchmark-6mm
 	$(BIN)/mirrba benchmark --pairs 10 --spacing 8 --seed 800 --methods $(COMPARED),syn,syncc,elastix,convexadam -o build/benchmark-8mm
-	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,default,fast,syn -o build/benchmark-4mm
+	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,truth,default,fast,syn -o build/benchmark-4mm
 	$(BIN)/mirrba benchmark --pairs 4 --spacing 8 --seed 800 --methods default,mirrba -o build/benchmark-network
 	$(if $(PET),$(BIN)/mirrba benchmark --pairs 0 --pet $(PET) --pet-pairs 10 --methods $(COMPARED) -o build/benchmark-pet)
 	for place in build/benchmark-*mm build/benchmark-network $(if $(PET),build/benchmark-pet); do for kind in json md; do \
@@ -71,7 +71,7 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/operations.py --device cuda --side 200
 	$(BIN)/python benchmarks/device.py
 	$(BIN)/python benchmarks/cost.py --device cuda --sides 64,96,128,160,200 --iterations 100
-	$(BIN)/mirrba benchmark --pairs 3 --spacing 4 --methods identity,default,fast,mirrba --device cuda -o build/benchmark-gpu
+	$(BIN)/mirrba benchmark --pairs 3 --spacing 4 --methods identity,truth,default,fast,mirrba --device cuda -o build/benchmark-gpu
 
 # All peers: itk-elastix is 1.6 GB, which no test needs.
 .venv/peers: $(READY)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -29,7 +30,7 @@ def ran(tmp_path_factory, pair_folder):
     """Two made pairs and a volume that stands for a real PET."""
     out = tmp_path_factory.mktemp("benchmark")
     peer = ["greedy"] if find_spec("picsl_greedy") else []
-    methods = ["identity", "fast", *peer]
+    methods = ["identity", "truth", "fast", *peer]
     asked = ["--pairs", 2, "--spacing", 16, "--methods", ",".join(methods), "--threads", 1]
     asked += ["--pet", pair_folder / "moving.nii.gz", "--pet-pairs", 2]
     return out, methods, asked, mirrba("benchmark", "-o", out, *asked)
@@ -47,6 +48,9 @@ def test_every_method_is_compared_on_every_pair(ran):
     by_method = {row["method"]: row for row in content["rows"] if row["pair"] == "pair-002"}
     assert by_method["fast"]["tre_body_mm"] < by_method["identity"]["tre_body_mm"] / 3
     assert by_method["fast"]["seconds"] > 0
+    assert by_method["truth"]["tre_body_mm"] < 0.01
+    assert by_method["truth"]["tre_mm"] < 0.1  # the transform on disk is a field of a few mm
+    assert by_method["truth"]["seconds"] == 0
     assert "Preset fast" in by_method["fast"]["plan"]
     assert content["settings"] == {"threads": 1, "device": "auto"}
     assert content["versions"]["fast"]["torch"]
@@ -74,6 +78,7 @@ def test_a_real_pet_is_warped_and_brought_back_beside_the_pairs(ran):
     assert rows["identity"]["dice_organs"] is None
     assert rows["fast"]["tre_body_mm"] < rows["identity"]["tre_body_mm"] / 4
     assert rows["fast"]["dice_lesions"] > rows["identity"]["dice_lesions"] + 0.2
+    assert rows["truth"]["tre_body_mm"] < 0.01
     fixed = sitk.ReadImage(str(first / "fixed.nii.gz"))
     truth = sitk.ReadTransform(str(first / "true_transform.h5"))
     body = sitk.GetArrayFromImage(body_mask(fixed)) > 0
@@ -121,7 +126,19 @@ def test_bad_options_get_a_sentence(arguments, sentence, tmp_path):
 def test_unasked_it_takes_our_presets_and_the_peers_that_are_installed(monkeypatch):
     monkeypatch.setattr(benchmark, "PACKAGES", {"ants": "antspyx", "greedy": "picsl-greedy"})
     monkeypatch.setattr("mirrba.experiment.methods.PACKAGES", {"ants": "no-such-package", "greedy": "numpy"})
-    assert [method.name for method in benchmark._methods(None)] == ["identity", "default", "fast", "greedy"]
+    assert [method.name for method in benchmark._methods(None)] == ["identity", "truth", "default", "fast", "greedy"]
+
+
+def test_a_pair_whose_deformation_is_unknown_has_no_true_field(tmp_path, pair_folder):
+    cohort = tmp_path / "cohort"
+    shutil.copytree(pair_folder, cohort / "patient")
+    (cohort / "patient" / "true_transform.h5").unlink()
+    found = benchmark.run_benchmark(
+        benchmark.Benchmark(tmp_path / "out", cohort=cohort, methods=("identity", "truth"), threads=1), lambda _: None
+    )
+    rows = json.loads((tmp_path / "out" / "benchmark.json").read_text())["rows"]
+    assert found == []
+    assert [row["method"] for row in rows] == ["identity"]
 
 
 # ----- marks

@@ -31,6 +31,7 @@ from .store import Record, Store, content_hash
 from .study import check_packages, settings_of
 from .task import Settings
 
+TRUTH = Method("truth", "True field", "The deformation that a pair was made with: no error but in the scores.", "truth")
 OURS = ("default", "fast")
 REFERENCE = "default"
 COMPARED = (
@@ -66,7 +67,7 @@ class Benchmark:
     seed: int = 500
     """Of the first made pair."""
     methods: Sequence[str] | None = None
-    """None: Identity, our presets and the peers that are installed."""
+    """None: Identity, the true field, our presets and the peers that are installed."""
     threads: int | None = None
     """None: every core."""
     device: str = "auto"
@@ -89,11 +90,11 @@ def run_benchmark(benchmark: Benchmark, tell: Tell) -> list[Record]:
     pairs = [*_pairs(benchmark, tell), *_warped(benchmark, pet, tell)]
     store = Store(benchmark.out / "results")
     records: list[Record] = []
-    total = len(pairs) * len(methods)
-    for pair in pairs:
-        for method in methods:
-            records.append(run_pair(pair, method, settings, store, retry_failed=True))
-            tell(_event(records[-1], len(records), total))
+    runs = [(pair, method) for pair in pairs for method in methods if method is not TRUTH or pair.truth is not None]
+    for pair, method in runs:
+        read = {"truth": pair.truth} if method is TRUTH and pair.truth is not None else {}
+        records.append(run_pair(pair, method, settings, store, retry_failed=True, files=read))
+        tell(_event(records[-1], len(records), len(runs)))
     write(records, settings, benchmark.out)
     return [record for record in records if not record.done]
 
@@ -102,8 +103,8 @@ def _methods(names: Sequence[str] | None) -> list[Method]:
     if names is None:
         peers = [method for method in METHODS.values() if method.backend in PACKAGES and method.start is None]
         usual = [method for method in peers if method.name != "syncc-full" and method.missing() is None]
-        return [find("identity"), *map(find, OURS), *usual]
-    methods = [find(name) for name in dict.fromkeys(names)]
+        return [find("identity"), TRUTH, *map(find, OURS), *usual]
+    methods = [TRUTH if name == TRUTH.name else find(name) for name in dict.fromkeys(names)]
     if not methods:
         raise InputError("--methods names no method; give some, separated by commas.")
     for method in methods:
