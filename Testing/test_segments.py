@@ -81,13 +81,31 @@ def test_same_names_stay_apart():
     assert len(set(unique)) == 4
 
 
-def test_masks_must_be_boolean_and_on_the_grid():
-    with pytest.raises(ValueError, match="boolean mask"):
-        Segmentation((Segment("a", np.ones((2, 2, 2), np.uint8), "organ"),), grid((2, 2, 2)))
-    with pytest.raises(ValueError, match="boolean mask"):
+def test_segments_must_be_on_the_grid():
+    with pytest.raises(ValueError, match=r"label map of shape \(2, 2, 2\)"):
         Segmentation((Segment("a", np.ones((2, 2, 3), bool), "organ"),), grid((2, 2, 2)))
     with pytest.raises(ValueError, match="at least one"):
         Segmentation((), grid((2, 2, 2)))
+
+
+@pytest.mark.parametrize("name", ["map.nrrd", "map.seg.nrrd"])
+def test_many_lesions_take_the_memory_of_one(name, tmp_path):
+    """Read from a file and warped, they share one label map."""
+    geometry = grid((40, 8, 8))
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[..., ::2] = np.arange(1, 21)
+    alone = tuple(Segment(f"lesion {n}", labels == n, "lesion") for n in range(1, 21))
+    if name == "map.nrrd":
+        sitk.WriteImage(geometry.image(labels), str(tmp_path / name))
+    else:
+        Segmentation(alone, geometry).write(tmp_path / name)
+    read = read_segmentation(tmp_path / name)
+    warped = read.warp(sitk.TranslationTransform(3, [0.0, 0.0, 0.0]), geometry)
+    for found in (read, warped):
+        assert len(found.segments) == 20
+        assert all(np.shares_memory(segment.labels, found.segments[0].labels) for segment in found.segments)
+        for segment, truth in zip(found.segments, alone, strict=True):
+            np.testing.assert_array_equal(segment.mask, truth.mask)
 
 
 @pytest.mark.parametrize(
@@ -236,10 +254,11 @@ _texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
 _segments = st.builds(
     Segment,
     name=_texts,
-    mask=hnp.arrays(bool, (3, 4, 5)),
+    labels=hnp.arrays(bool, (3, 4, 5)) | hnp.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 3)),
     role=st.sampled_from(["organ", "lesion"]),
     color=st.tuples(*[st.floats(0, 1)] * 3),
     tags=st.dictionaries(_texts.map(lambda t: "k" + t.replace(":", "").replace("|", "")), _texts.map(str.strip)),
+    value=st.integers(1, 3),
 )
 
 

@@ -70,8 +70,9 @@ def _uptakes(segmentation: Segmentation, image: sitk.Image) -> dict[str, Measure
     """Maximum and mean of the image in every segment that has voxels on its grid."""
     values = sitk.GetArrayViewFromImage(image)
     laid = segmentation.onto(Geometry.from_image(image))
+    inside = {segment.name: values[segment.mask] for segment in laid.segments}
     return {
-        segment.name: Measured(float(values[segment.mask].max()), float(values[segment.mask].mean(dtype=np.float64)))
-        for segment in laid.segments
-        if segment.mask.any()
+        name: Measured(float(found.max()), float(found.mean(dtype=np.float64)))
+        for name, found in inside.items()
+        if found.size
     }

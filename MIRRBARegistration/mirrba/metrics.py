@@ -200,9 +200,10 @@ def segment_scores(
     in_fixed, in_warped, in_moving = _by_name(fixed), _by_name(warped), _by_name(moving)
     scores = []
     for name in {**in_fixed, **in_warped, **in_moving}:
-        f, w, m = in_fixed.get(name), in_warped.get(name), in_moving.get(name)
+        found = [segments.get(name) for segments in (in_fixed, in_warped, in_moving)]
+        role = next(segment.role for segment in found if segment)
+        f, w, m = (None if segment is None else segment.mask for segment in found)
         was_there = w is not None if moving is None else _has_voxels(m)
-        role = next(segment.role for segment in (f, w, m) if segment)
         fate = None if fixed is None else _fate(role, _has_voxels(f), was_there)
         score = {
             "name": name,
@@ -215,12 +216,12 @@ def segment_scores(
             "overlap": None,
             "fate": fate,
         }
-        if fixed and f and fate == "persisting":
+        if fixed is not None and f is not None and fate == "persisting":
             # The warped segmentation may lack what vanished by warping: it counts as missed.
-            mask = w.mask if w else np.zeros_like(f.mask)
-            score["dice"] = dice(mask, f.mask)
-            score["average_hausdorff_mm"] = average_hausdorff_mm(mask, f.mask, fixed.geometry.spacing)
-            score["overlap"] = overlap(mask, f.mask)
+            mask = np.zeros_like(f) if w is None else w
+            score["dice"] = dice(mask, f)
+            score["average_hausdorff_mm"] = average_hausdorff_mm(mask, f, fixed.geometry.spacing)
+            score["overlap"] = overlap(mask, f)
         scores.append(score)
     return scores
 
@@ -298,12 +299,12 @@ def _by_name(segmentation: Segmentation | None) -> dict[str, Segment]:
     return {} if segmentation is None else {segment.name: segment for segment in segmentation.segments}
 
 
-def _has_voxels(segment: Segment | None) -> bool:
-    return segment is not None and bool(segment.mask.any())
+def _has_voxels(mask: Mask | None) -> bool:
+    return mask is not None and bool(mask.any())
 
 
-def _volume_ml(segment: Segment | None, segmentation: Segmentation | None) -> float | None:
-    return volume_ml(segment.mask, segmentation.geometry) if segment and segmentation else None
+def _volume_ml(mask: Mask | None, segmentation: Segmentation | None) -> float | None:
+    return None if mask is None or segmentation is None else volume_ml(mask, segmentation.geometry)
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -1,6 +1,6 @@
-"""Segmentations: named, possibly overlapping masks on one grid, their files, and warping them once.
+"""Segmentations: named, possibly overlapping segments on one grid, their files, and warping them once.
 
-Geometry is ITK's: (x, y, z) order, millimetres, LPS. Masks are boolean arrays [z, y, x].
+Geometry is ITK's: (x, y, z) order, millimetres, LPS. Label maps and masks are arrays [z, y, x].
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .geometry import Geometry
 from .reading import read_image
 
 Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.unsignedinteger]
+Labels = npt.NDArray[np.generic]
 Role = Literal["organ", "lesion"]
 
 ROLE_TAG = "MIRRBA.Role"
@@ -50,17 +50,24 @@ _ORGAN_WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """A named boolean mask [z, y, x] with its role and display colour (RGB from 0 to 1).
+    """The voxels of a label map [z, y, x] that have one value, or of a mask; with a name, a role and a colour (RGB).
 
-    `id` and `tags` are Slicer's; they are kept so that a file goes through unharmed. The role is not among the tags.
+    Segments share label maps, so that a hundred lesions take no more memory than one. `id` and `tags` are Slicer's;
+    they are kept so that a file goes through unharmed. The role is not among the tags.
     """
 
     name: str
-    mask: Mask
+    labels: Labels
     role: Role
     color: tuple[float, float, float] = (0.5, 0.5, 0.5)
     id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    value: int = 1
+
+    @property
+    def mask(self) -> Mask:
+        """Of a shared label map it is made anew each time."""
+        return self.labels.view(np.bool_) if self.labels.dtype == np.bool_ else self.labels == self.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +81,8 @@ class Segmentation:
         if not self.segments:
             raise ValueError("a segmentation needs at least one segment")
         for segment in self.segments:
-            if segment.mask.dtype != np.bool_ or segment.mask.shape != self.geometry.shape:
-                raise ValueError(f"segment {segment.name!r} needs a boolean mask of shape {self.geometry.shape}")
+            if segment.labels.shape != self.geometry.shape:
+                raise ValueError(f"segment {segment.name!r} needs a label map of shape {self.geometry.shape}")
         names = unique(segment.name for segment in self.segments)
         named = tuple(replace(segment, name=name) for segment, name in zip(self.segments, names, strict=True))
         object.__setattr__(self, "segments", named)
@@ -96,7 +103,7 @@ class Segmentation:
         layers, places = _layers(self.segments)
         warped = [sitk.GetArrayFromImage(resampler.Execute(self.geometry.image(layer))) for layer in layers]
         segments = tuple(
-            replace(segment, mask=warped[layer] == label)
+            replace(segment, labels=warped[layer], value=label)
             for segment, (layer, label) in zip(self.segments, places, strict=True)
         )
         return Segmentation(segments, reference)
@@ -196,7 +203,8 @@ def _label_segments(path: str | Path, array: npt.NDArray[np.generic]) -> tuple[S
     if len(labels) > MAX_LABELS:
         raise InputError(f"{path}: has {len(labels)} different values; this is an image, so give a label map instead.")
     return tuple(
-        Segment(f"label {int(label)}", array == label, "lesion", _distinct_color(n)) for n, label in enumerate(labels)
+        Segment(f"label {label}", array, "lesion", _distinct_color(n), value=label)
+        for n, label in enumerate(map(int, labels))
     )
 
 
@@ -226,14 +234,14 @@ def _slicer_segment(layers: npt.NDArray[np.generic], keys: Mapping[str, str], n:
     layer = int(value("Layer", str(n if layers.shape[-1] > 1 else 0)))
     if layer < 0:
         raise IndexError(layer)
-    mask = layers[..., layer] == int(value("LabelValue", "1"))
+    label = int(value("LabelValue", "1"))
     identifier = value("ID", "")
     name = value("Name", identifier)
     red, green, blue = (float(c) for c in value("Color", "0.5 0.5 0.5").split())
     tags = _parse_tags(value("Tags", ""))
     role = tags.pop(ROLE_TAG, "")
     known: Role = role if role in ("organ", "lesion") else role_of_name(name)  # type: ignore[assignment]
-    return Segment(name, mask, known, (red, green, blue), identifier, tags)
+    return Segment(name, layers[..., layer], known, (red, green, blue), identifier, tags, label)
 
 
 def _parse_tags(text: str) -> dict[str, str]:
@@ -256,13 +264,14 @@ def _layers(segments: Iterable[Segment]) -> tuple[list[Labels], list[tuple[int, 
     counts: list[int] = []
     places = []
     for segment in segments:
-        free = (index for index, layer in enumerate(layers) if not layer[segment.mask].any())
+        mask = segment.mask
+        free = (index for index, layer in enumerate(layers) if not layer[mask].any())
         index = next(free, len(layers))
         if index == len(layers):
-            layers.append(np.zeros(segment.mask.shape, np.uint16))
+            layers.append(np.zeros(mask.shape, np.uint16))
             counts.append(0)
         counts[index] += 1
-        layers[index][segment.mask] = counts[index]
+        layers[index][mask] = counts[index]
         places.append((index, counts[index]))
     dtype = np.uint8 if max(counts) <= np.iinfo(np.uint8).max else np.uint16
     return [layer.astype(dtype) for layer in layers], places
