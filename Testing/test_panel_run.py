@@ -66,9 +66,8 @@ def test_the_loss_plot_s_axes_have_a_length_also_while_there_is_one_point(user):
     """Slicer's view cannot invert the scale of an axis from 1 to 1."""
     from MIRRBARegistrationLib.lossPlot import LossPlot
 
-    plot = LossPlot()
     for losses in ((1.0, 1.0, 1.0), (2.0, 1.5)):
-        plot.clear()
+        plot = LossPlot()
         for iteration, loss in enumerate(losses, 1):
             plot.add({"stage": "level 1", "iteration": iteration, "loss": loss})
             for lower, upper in (plot._chart.GetXAxisRange(), plot._chart.GetYAxisRange()):

@@ -63,6 +63,16 @@ def addHidden(node):
     return slicer.mrmlScene.AddNode(node)
 
 
+def remove(volumeNode) -> None:
+    """Take one of these out of its scene, if it is in one; the scene would keep its display node."""
+    scene = volumeNode.GetScene()
+    if scene is not None:
+        display = volumeNode.GetDisplayNode()
+        scene.RemoveNode(volumeNode)
+        if display is not None:
+            scene.RemoveNode(display)
+
+
 def _hiddenVolume(name: str, voxels: np.ndarray, ijkToRAS: vtk.vtkMatrix4x4):
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(name)

@@ -13,20 +13,13 @@ _ITERATION, _LOSS = "Iteration", "Loss"
 
 
 class LossPlot:
-    """Made when the first loss arrives, so that an unused panel leaves no nodes in the scene."""
+    """Of one run. Made when the first loss arrives, so that an unused panel leaves no nodes in the scene."""
 
     def __init__(self) -> None:
         self._table = self._series = self._chart = None
         self._stage = None
         self._doneBefore = 0
         self._lastIteration = 0
-
-    def clear(self) -> None:
-        """Start over for another run."""
-        if self._isMade():
-            self._table.GetTable().SetNumberOfRows(0)
-            self._table.Modified()
-        self._stage, self._doneBefore, self._lastIteration = None, 0, 0
 
     def add(self, event: Event) -> None:
         """A point for a progress event with a loss; the stages follow each other on the axis."""

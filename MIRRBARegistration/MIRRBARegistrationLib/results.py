@@ -91,6 +91,12 @@ def addResult(job: RegistrationJob, isKept: bool = False):
     return table
 
 
+def resultTables(scene) -> list:
+    """Of every result in the scene."""
+    tables = slicer.util.getNodesByClass("vtkMRMLTableNode", scene)
+    return [table for table in tables if table.GetAttribute(RESULT_ATTRIBUTE)]
+
+
 class Result:
     """What a result's table node refers to; None for what was not kept or has been removed since."""
 
@@ -104,6 +110,12 @@ class Result:
         self.transform = nodes["transform"]
         self.volume = nodes["volume"]
         self.segmentation = nodes["segmentation"]
+
+    @property
+    def segmentations(self) -> list:
+        """All three, as far as they are there."""
+        nodes = (self.fixedSegmentation, self.movingSegmentation, self.segmentation)
+        return [node for node in nodes if node is not None]
 
     @property
     def titles(self) -> list[str]:
@@ -173,9 +185,9 @@ def _fill(table, segments: list[dict[str, Any]], unit: str) -> None:
 
 def _takeFromEarlierResults(outputs: list, scene) -> None:
     """Nodes that were filled anew: an earlier result's scores are not theirs."""
-    for table in slicer.util.getNodesByClass("vtkMRMLTableNode", scene):
+    for table in resultTables(scene):
         for role in _REFERENCES:
-            if table.GetAttribute(RESULT_ATTRIBUTE) and table.GetNodeReference(f"MIRRBA.{role}") in outputs:
+            if table.GetNodeReference(f"MIRRBA.{role}") in outputs:
                 table.SetNodeReferenceID(f"MIRRBA.{role}", None)
 
 

@@ -10,7 +10,7 @@ from . import derivedVolumes, layout, overlay
 from .guess import OUTPUT_ATTRIBUTE
 from .parameters import Orientation, OverlayMode
 from .registrationJob import Inputs
-from .results import Result
+from .results import Result, resultTables
 from .viewMemory import ViewMemory
 
 JACOBIAN_OPACITY = 0.5
@@ -39,6 +39,8 @@ class Review:
         self._table = None
         self._preview = None
         self._outlines: list[tuple] = []
+        self._gridOf = None
+        """The transform whose grid is shown."""
 
     @property
     def isPreviewing(self) -> bool:
@@ -52,7 +54,7 @@ class Review:
         self._placeMoving(result, view.before)
         fixed, other = result.fixedVolume, _movingShown(result, view.before)
         self._showOutlines(_outlines(result, view.before))
-        _showGrid(result, view.grid)
+        self._showGrid(result.transform, view.grid)
         if fixed is None:
             self.showPair(None, None)
             return
@@ -80,6 +82,9 @@ class Review:
         """The registration as it stands, in green and magenta, and the follow-up's outlines."""
         fixedVolume, self._preview = inputs.fixedVolume, previewVolume
         self.memory.remember(fixedVolume)
+        self.memory.giveBackCrosshair()  # it may point into another patient
+        self._showGrid(None, False)
+        layout.linkViews()
         layout.setOrientation(orientation.value)
         self._showSingle(layout.FIXED, fixedVolume)
         self._showSingle(layout.MOVING, previewVolume)
@@ -116,6 +121,7 @@ class Review:
         self.memory.giveBackDisplays()
         self.memory.giveBackPlaces()
         self._giveBackOutlines()
+        self._showGrid(None, False)
         self.memory.giveBackCrosshair()
         composite = layout.compositeNode(layout.OVERLAY)
         if composite is not None:
@@ -129,14 +135,13 @@ class Review:
             composite.SetBackgroundVolumeID(None)
             composite.SetForegroundVolumeID(None)
         for node in self._derived.values():
-            if node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
+            derivedVolumes.remove(node)
         self._derived = {}
 
     def forget(self) -> None:
         """The scene is closed: its nodes are nobody's any more."""
         self.clear()
-        self._table = self._preview = None
+        self._table = self._preview = self._gridOf = None
         self._outlines = []
 
     def _placeMoving(self, result: Result, before: bool) -> None:
@@ -153,9 +158,14 @@ class Review:
         """Those that belong to what is shown; until that changes, the user may show others."""
         if outlines == self._outlines:
             return
-        for node, *_ in self._outlines:
-            if node.GetDisplayNode() is not None:
-                node.GetDisplayNode().SetVisibility(False)  # it may be another result's
+        shown = [node for node, *_ in outlines]
+        results = map(Result, resultTables(slicer.mrmlScene))
+        ofResults = [node for result in results for node in result.segmentations]
+        for node in (*ofResults, *(node for node, *_ in self._outlines)):
+            display = node.GetDisplayNode()
+            if node not in shown and display is not None and display.GetVisibility():  # it is another result's
+                self.memory.rememberOutlines(display)
+                display.SetVisibility(False)
         self._outlines = outlines
         for node, isVisible, width, hidingView in outlines:
             node.CreateDefaultDisplayNodes()
@@ -166,6 +176,13 @@ class Review:
                 display.SetVisibility2DFill(False)
                 display.SetSliceIntersectionThickness(width)
                 display.SetViewNodeIDs(layout.viewIDsBut(hidingView))
+
+    def _showGrid(self, transform, isVisible: bool) -> None:
+        """On the views: of no other transform than this one."""
+        for node in (self._gridOf, transform):
+            if node is not None and node.GetScene() is not None:
+                _setGrid(node, isVisible and node is transform)
+        self._gridOf = transform if isVisible else None
 
     def _giveBackOutlines(self) -> None:
         self.memory.giveBackOutlines()
@@ -241,9 +258,8 @@ def _isThere(node) -> bool:
     return node is not None and node.GetScene() is not None
 
 
-def _showGrid(result: Result, visible: bool) -> None:
-    transform = result.transform
-    if transform is None or (not visible and transform.GetDisplayNode() is None):
+def _setGrid(transform, visible: bool) -> None:
+    if not visible and transform.GetDisplayNode() is None:
         return
     transform.CreateDefaultDisplayNodes()
     display = transform.GetDisplayNode()

@@ -78,6 +78,7 @@ class ReviewPanel:
                 self._arrange()
             elif not isNew and wasShown[1].orientation != view.orientation:
                 layout.setOrientation(view.orientation.value)
+                self._jump(self._ui.segmentsTable.currentRow())  # turned, a view shows another place
             self.show()
 
     def open(self) -> None:
@@ -109,6 +110,8 @@ class ReviewPanel:
         """The review layout, its views linked and turned as the control says. Nothing else undoes what the user did."""
         if layout.sliceNode(layout.FIXED) is None:
             qt.QTimer.singleShot(0, layout.fitViews)  # once the views are there
+        self._review.memory.rememberLayout()
+        self._review.memory.forgetLayout()
         layout.showReviewLayout(self._parameters.showLossPlot)
         layout.linkViews()
         layout.setOrientation(self._parameters.orientation.value)
@@ -154,6 +157,7 @@ class ReviewPanel:
         self._isOpenDue = False
         self._review.forget()
         self._review.memory.closeScene()
+        self._ui.inputsCollapsibleButton.collapsed = False  # the next scene's are asked for
         self._shown = self._result = self._fixedID = None
 
     def step(self, by: int) -> None:
@@ -217,6 +221,9 @@ class ReviewPanel:
         if self._parameters is not None:
             self._parameters.showBefore = before
             self.update()  # also where the button was down already
+            if self._parameters.result is not None and self._isEntered() and not layout.isShown():
+                self._arrange()
+                self.show()
 
     def _onRow(self, row: int, column: int, previousRow: int, previousColumn: int) -> None:
         self._jump(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 
 import qt
@@ -21,11 +22,13 @@ from .runQueue import QueueCallbacks, RunQueue, Task, TaskState
 from .settingNames import inPanelsWords
 
 POLL_MSEC = 100
+DOUBLE_CLICK_SECONDS = 0.5
+"""For so long the button that starts a run does not cancel it."""
 _STEPS = 1000
 BUTTON_LENGTH = 60
 """The longest sentence that a button can show."""
 _NAME_LENGTH = 24
-_ERROR_STYLE = "color: #d13438;"
+_ERROR_STYLE = "color: #58151c; background-color: #f8d7da; padding: 3px;"  # read on light and on dark palettes
 
 
 class RunPanel:
@@ -52,7 +55,8 @@ class RunPanel:
         """How the last run ended."""
         self._problem = ""
         self._parameters = None
-        self._lossPlot = LossPlot()
+        self._lossPlot = self._earlierPlot = LossPlot()
+        """Of the run, and of the one before, which comes back where nothing comes of the run."""
         self._isPlotWanted = False
         """As the control was when last looked at: another layout that the user has chosen since stays."""
         self._preview = None
@@ -63,6 +67,7 @@ class RunPanel:
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MSEC)
         self._timer.connect("timeout()", self.poll)
+        self._startedAt = 0.0
         ui.applyButton.connect("clicked()", self._onApply)
         ui.keepButton.connect("clicked()", self._onKeep)
         ui.copyLogButton.connect("clicked()", self._copyLog)
@@ -94,7 +99,7 @@ class RunPanel:
             onPreview=self._onPreview if self._parameters.livePreview else None,
         )
         self.queue = RunQueue(requests, callbacks, self._startProcess)
-        self._lossPlot.clear()
+        self._earlierPlot, self._lossPlot = self._lossPlot, LossPlot()
         self._finishedLogs = []
         self._outcome = ""
         self._ui.logTextEdit.clear()
@@ -104,6 +109,7 @@ class RunPanel:
         if self._parameters.showLossPlot:
             self._showViews()
         self._timer.start()
+        self._startedAt = time.monotonic()
 
     def enter(self) -> None:
         """The module is shown again: so is the preview of what runs."""
@@ -133,6 +139,7 @@ class RunPanel:
         self._removePreview()
         self._putBack()
         self._lossPlot.remove()
+        self._earlierPlot.remove()
         self._ui.progressBar.visible = False
         self._ui.keepButton.visible = False
         self._outcome = self._problem = ""
@@ -142,6 +149,8 @@ class RunPanel:
 
     def _onApply(self) -> None:
         if self.queue is not None:
+            if time.monotonic() - self._startedAt < DOUBLE_CLICK_SECONDS:
+                return
             self._say(_("Cancelling…"))
             self.queue.cancel()
             self._showRunning()
@@ -215,7 +224,6 @@ class RunPanel:
     def _giveBackViews(self) -> None:
         """Nothing came of it: the views are as they were."""
         self._review.endPreview()
-        self._lossPlot.remove()
         self._showResult()
 
     def _endPreview(self) -> None:
@@ -241,6 +249,7 @@ class RunPanel:
     def _finish(self) -> None:
         self._timer.stop()
         tasks, self.queue = self.queue.tasks, None
+        self._settlePlot(any(task.state is TaskState.DONE for task in tasks))
         self._ui.progressBar.visible = False
         self._ui.keepButton.visible = False
         failed = [task for task in tasks if task.state is TaskState.FAILED]
@@ -306,11 +315,19 @@ class RunPanel:
         layout.showReviewLayout(self._parameters.showLossPlot)
         self._lossPlot.show()
 
+    def _settlePlot(self, isDone: bool) -> None:
+        if isDone:
+            self._earlierPlot.remove()
+        else:
+            self._lossPlot.remove()
+            self._lossPlot = self._earlierPlot
+            self._lossPlot.show()
+
     def _removePreview(self, inputs: Inputs | None = None) -> None:
         if self._preview is not None and self._preview.GetScene() is not None:
             if inputs is not None:
                 self._review.showPair(*(_present(node) for node in (inputs.fixedVolume, inputs.movingVolume)))
-            slicer.mrmlScene.RemoveNode(self._preview)
+            derivedVolumes.remove(self._preview)
         self._preview = None
 
     def _say(self, text: str, isError: bool = False) -> None:

@@ -1,0 +1,186 @@
+"""What one result, run or scene leaves behind when another comes, or another module: nothing that misleads."""
+
+import pytest
+import slicer
+from panel_user import LONG
+from test_panel_review import a_segment
+
+
+def seen(segmentation) -> bool:
+    return segmentation.GetDisplayNode().GetVisibility() != 0
+
+
+def runsUntilThePreview(user) -> None:
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.application.waitUntil(lambda: user.panel.run._preview is not None, 60)
+
+
+def cancels(user) -> None:
+    user.waitsForIterations()
+    user.clicks(user.ui.applyButton)
+    user.waitsForTheEnd()
+
+
+def test_another_result_s_outlines_stay_hidden_when_the_module_is_shown_again(user):
+    pair = user.loadsAPair()
+    first, second = user.getsAResult(pair), user.getsAResult(pair)
+    assert (seen(first.segmentation), seen(second.segmentation)) == (False, True)
+    user.widget.exit()
+    user.widget.enter()
+    assert (seen(first.segmentation), seen(second.segmentation)) == (False, True)
+
+
+def test_an_earlier_result_s_outlines_are_hidden_when_one_comes_while_another_module_is_shown(user):
+    pair = user.loadsAPair()
+    first = user.getsAResult(pair)
+    first.segmentation.GetDisplayNode().SetVisibility2DFill(True)
+    user.widget.exit()
+    user.getsAResult(pair)
+    second = user.parameters.result.GetNodeReference("MIRRBA.segmentation")
+    user.widget.enter()
+    user.application.processEvents(50)
+    assert (seen(first.segmentation), seen(second)) == (False, True)
+
+
+def test_a_preview_hides_the_outlines_of_every_result(user):
+    pair = user.loadsAPair()
+    results = [user.getsAResult(pair) for _ in range(2)]
+    user.widget.exit()
+    user.widget.enter()
+    runsUntilThePreview(user)
+    assert [seen(result.segmentation) for result in results] == [False, False]
+    cancels(user)
+    assert [seen(result.segmentation) for result in results] == [False, True]
+
+
+def test_the_grid_is_that_of_one_result_and_goes_with_the_module(user):
+    def gridded():
+        displays = [result.transform.GetDisplayNode() for result in results]
+        return [display is not None and display.GetVisibility2D() != 0 for display in displays]
+
+    pair = user.loadsAPair()
+    results = [user.getsAResult(pair) for _ in range(2)]
+    user.ui.gridCheckBox.checked = True
+    assert gridded() == [False, True]
+    user.parameters.result = results[0].table
+    assert gridded() == [True, False]
+    user.widget.exit()
+    assert gridded() == [False, False]
+    user.widget.enter()
+    assert gridded() == [True, False]
+
+
+def test_volumes_made_to_be_looked_at_leave_no_display_behind(user):
+    def displays():
+        return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeDisplayNode")
+
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    before = displays()
+    user.ui.modeComboBox.setCurrentIndex(user.ui.modeComboBox.findText("Checkerboard"))
+    assert displays() == before + 1
+    user.ui.modeComboBox.setCurrentIndex(user.ui.modeComboBox.findText("Green and magenta"))
+    user.panel.review._review.clear()
+    assert displays() == before
+    runsUntilThePreview(user)
+    cancels(user)
+    assert displays() == before
+
+
+def test_after_closing_a_reviewed_scene_the_inputs_are_asked_for_and_previews_are_linked(user):
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair())
+    assert user.ui.inputsCollapsibleButton.collapsed
+    layout.setArrangement(layout.VIEWS_LAYOUT)
+    slicer.mrmlScene.Clear()
+    for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY):
+        layout.compositeNode(tag).SetLinkedControl(False)  # as Slicer leaves it
+    user.application.processEvents(50)
+    assert not user.ui.inputsCollapsibleButton.collapsed
+    user.loadsAPair()
+    runsUntilThePreview(user)
+    assert all(layout.compositeNode(tag).GetLinkedControl() for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY))
+    cancels(user)
+
+
+def test_the_layout_that_the_review_replaced_comes_back_with_the_next_scene(user):
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair())
+    oneUp = slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
+    layout.setArrangement(oneUp)
+    user.clicks(user.ui.beforeButton)
+    assert layout.isShown()
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(50)
+    assert layout.arrangement() == oneUp
+
+
+@pytest.mark.parametrize("button", ["afterButton", "beforeButton"])
+def test_before_and_after_bring_the_review_layout_also_where_they_are_down(user, button):
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair())
+    user.clicks(getattr(user.ui, button))
+    layout.setArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    user.clicks(getattr(user.ui, button))
+    assert layout.isShown()
+    assert getattr(user.ui, button).checked
+
+
+def test_another_orientation_shows_the_same_lesion(user):
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair(), segments=[a_segment("lesion 1", (-60, 40, 700))])
+    user.ui.segmentsTable.setCurrentCell(0, 0)
+    for orientation, axis, wanted in (("Axial", 2, 700), ("Sagittal", 0, 60), ("Coronal", 1, -40)):
+        user.ui.orientationComboBox.setCurrentIndex(user.ui.orientationComboBox.findText(orientation))
+        for tag in (layout.FIXED, layout.MOVING, layout.OVERLAY):
+            assert layout.sliceNode(tag).GetSliceToRAS().GetElement(axis, 3) == pytest.approx(wanted)
+
+
+def test_a_preview_has_no_crosshair_of_an_earlier_result(user):
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    user.getsAResult(user.loadsAPair(), segments=[a_segment("lesion 1", (-60, 40, 700))])
+    user.ui.segmentsTable.setCurrentCell(0, 0)
+    assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
+    runsUntilThePreview(user)
+    assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
+    cancels(user)
+
+
+def test_a_double_click_starts_a_run_and_does_not_cancel_it(user):
+    user.loadsAPair()
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    user.clicks(user.ui.applyButton)
+    user.waitsForIterations()
+    cancels(user)
+    assert user.ui.statusLabel.text == "Cancelled; nothing was changed."
+
+
+def test_the_plot_always_has_a_line_and_a_cancelled_run_gives_the_earlier_one_back(user):
+    """Slicer's view reports an error for a line of fewer than two points."""
+    from MIRRBARegistrationLib import layout
+
+    def chart():
+        return layout.plotViewNode().GetPlotChartNode()
+
+    def points() -> int:
+        return chart().GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows()
+
+    user.loadsAPair()
+    user.ui.lossPlotCheckBox.checked = True
+    user.registers("200")
+    earlier, count = chart(), points()
+    assert count > 1
+    user.choosesFast(LONG)
+    user.clicks(user.ui.applyButton)
+    seenPoints = []
+    user.application.waitUntil(lambda: seenPoints.append(points()) or chart() is not earlier, 60)
+    assert min(seenPoints) > 1
+    cancels(user)
+    assert chart() is earlier
+    assert points() == count
