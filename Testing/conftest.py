@@ -34,6 +34,7 @@ if importlib.util.find_spec("slicer") is None:  # the extra "slicer" is not inst
         "test_panel_inputs.py",
         "test_panel_run.py",
         "test_panel_safety.py",
+        "test_panel_leftovers.py",
         "test_panel_review.py",
         "test_panel_propagation.py",
         "test_panel_settings.py",

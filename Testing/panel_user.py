@@ -69,6 +69,7 @@ class User:
 
     def getsAResult(self, pair, volume=True, segmentation=True, fixedVolume=None, segments=()):
         """What a run leaves behind, without the run: copies in the place of what it would have warped."""
+        from MIRRBARegistrationLib.guess import OUTPUT_ATTRIBUTE
         from MIRRBARegistrationLib.registrationJob import Inputs, Outputs
         from MIRRBARegistrationLib.results import addResult
 
@@ -87,6 +88,8 @@ class User:
             outputs.segmentation.CreateDefaultDisplayNodes()
         inputs = Inputs(fixed, moving, segmentationNode, pair.followUpSegmentation)
         job = types.SimpleNamespace(inputs=inputs, outputs=outputs, metrics={"segments": list(segments)})
+        for node in outputs.nodes():
+            node.SetAttribute(OUTPUT_ATTRIBUTE, "1")
         self.parameters.result = addResult(job)
         self.panel.review.open()
         self.application.processEvents(50)

@@ -170,6 +170,8 @@ def test_register_brings_transform_volume_and_segmentation_and_returns_the_score
     )
     names = slicer.util.getNode("segments to follow-up").GetSegmentation()
     assert [names.GetNthSegment(i).GetName() for i in range(2)] == ["brain", "lesion"]
+    made = (transform, warped, slicer.util.getNode("segments to follow-up"))
+    assert [node.GetAttribute(OUTPUT_ATTRIBUTE) for node in made] == ["1"] * 3  # no inputs of the next run
 
 
 def test_the_job_is_written_as_the_contract_says(logic, fixed, moving, segmentation):

@@ -54,6 +54,21 @@ def test_a_preview_hides_the_outlines_of_every_result(user):
     assert [seen(result.segmentation) for result in results] == [False, True]
 
 
+def test_segments_that_a_script_has_warped_are_hidden_while_a_result_is_looked_at(user):
+    from MIRRBARegistrationLib.guess import OUTPUT_ATTRIBUTE
+
+    pair = user.loadsAPair()
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Of the user")
+    made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Warped by a script")
+    made.SetAttribute(OUTPUT_ATTRIBUTE, "1")
+    for node in (own, made):
+        node.CreateDefaultDisplayNodes()
+    user.getsAResult(pair)
+    assert (seen(own), seen(made)) == (True, False)
+    user.widget.exit()
+    assert (seen(own), seen(made)) == (True, True)
+
+
 def test_the_grid_is_that_of_one_result_and_goes_with_the_module(user):
     def gridded():
         displays = [result.transform.GetDisplayNode() for result in results]
@@ -116,6 +131,66 @@ def test_the_layout_that_the_review_replaced_comes_back_with_the_next_scene(user
     slicer.mrmlScene.Clear()
     user.application.processEvents(50)
     assert layout.arrangement() == oneUp
+
+
+@pytest.mark.parametrize("isKnown", [True, False], ids=["own layout", "module opened after the scene"])
+def test_the_review_layout_of_a_scene_that_was_opened_goes_with_it(user, tmp_path, isKnown):
+    from MIRRBARegistrationLib import layout
+
+    user.getsAResult(user.loadsAPair())
+    user.application.headless.writeBundle(tmp_path / "scene.mrb")
+    slicer.mrmlScene.Clear()
+    own = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    layout.setArrangement(own)
+    user.application.headless.readBundle(tmp_path / "scene.mrb")
+    user.application.processEvents(50)
+    layout.setArrangement(layout.VIEWS_LAYOUT)  # which the file may bring
+    if not isKnown:
+        user.panel.review._review.memory._arrangementAtClose = None
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(50)
+    assert layout.arrangement() == (own if isKnown else slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)
+
+
+def test_a_scene_that_was_saved_in_another_layout_keeps_it_until_the_user_asks(user, tmp_path):
+    from MIRRBARegistrationLib import layout
+
+    fourUp = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    user.getsAResult(user.loadsAPair())
+    layout.setArrangement(fourUp)
+    user.application.headless.writeBundle(tmp_path / "scene.mrb")
+    slicer.mrmlScene.Clear()
+    user.application.processEvents(50)
+    layout.setArrangement(fourUp)
+    user.application.headless.readBundle(tmp_path / "scene.mrb")
+    user.application.processEvents(50)
+    assert user.parameters.result is not None
+    assert layout.arrangement() == fourUp
+    user.clicks(user.ui.afterButton)
+    assert layout.isShown()
+
+
+def test_another_run_of_the_same_pair_stays_at_the_lesion(user):
+    from MIRRBARegistrationLib import layout
+
+    def place():
+        node = layout.sliceNode(layout.FIXED)
+        matrix = node.GetSliceToRAS()
+        return [*node.GetFieldOfView(), *(matrix.GetElement(axis, 3) for axis in range(3))]
+
+    user.loadsAPair()
+    user.registers()
+    node = layout.sliceNode(layout.FIXED)
+    node.SetFieldOfView(*(size / 3 for size in node.GetFieldOfView()[:2]), 1)
+    user.ui.segmentsTable.setCurrentCell(3, 0)
+    before = place()
+    runsUntilThePreview(user)
+    user.application.processEvents(50)
+    assert place() == pytest.approx(before)
+    user.clicks(user.ui.keepButton)
+    user.waitsForTheEnd()
+    assert place() == pytest.approx(before, abs=8)  # the lesion may lie a little elsewhere now
+    assert user.ui.segmentsTable.currentRow() == 3
 
 
 @pytest.mark.parametrize("button", ["afterButton", "beforeButton"])

@@ -80,6 +80,12 @@ def isShown() -> bool:
     return arrangement() in _descriptions()
 
 
+def isReviewing(volumeNode) -> bool:
+    """Whether a review layout is shown, and this volume as its follow-up."""
+    composite = compositeNode(FIXED) if isShown() else None
+    return composite is not None and composite.GetBackgroundVolumeID() == volumeNode.GetID()
+
+
 def sliceNode(tag: str):
     """The slice node of one of the three views, or None before the layout was first shown."""
     return _byLayoutName("vtkMRMLSliceNode", tag)

@@ -139,6 +139,7 @@ class Panel(VTKObservationMixin):
     def _onStartImport(self, caller, event) -> None:
         """Node selectors forget their choice while nodes are loaded, and would tell the parameter node so."""
         self._isImporting = self.propagate.isPaused = True
+        self.review.startImport()
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
 
@@ -148,6 +149,7 @@ class Panel(VTKObservationMixin):
         self._areViewsLost = True
         self.input.forget()
         if self.parameters is not None:
+            self.review.endImport()
             self.parameters.Modified()  # it had looked for its nodes before they were in the scene
             self._guiTag = self.parameters.connectGui(self._ui)
             self._onSceneChanged(caller, event)

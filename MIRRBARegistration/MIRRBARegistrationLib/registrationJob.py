@@ -239,6 +239,8 @@ class RegistrationJob:
             outputs.segmentation = nodes.placeSegmentation(
                 segmentation, outputs.segmentation, fixed, inputs.movingSegmentation
             )
+        for node in outputs.nodes():
+            node.SetAttribute(OUTPUT_ATTRIBUTE, "1")
         self.bringMoving()
         self.metrics = metrics
 

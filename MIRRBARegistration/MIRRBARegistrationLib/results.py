@@ -14,7 +14,6 @@ from typing import Any
 import slicer
 import vtk
 
-from .guess import OUTPUT_ATTRIBUTE
 from .registrationJob import RegistrationJob
 
 RESULT_ATTRIBUTE = "MIRRBA.Result"
@@ -85,8 +84,6 @@ def addResult(job: RegistrationJob, isKept: bool = False):
     ):
         if node not in (None, False):
             table.SetNodeReferenceID(f"MIRRBA.{role}", node.GetID())
-    for node in outputs.nodes():
-        node.SetAttribute(OUTPUT_ATTRIBUTE, "1")
     _placeBeside(table, inputs.fixedVolume)
     return table
 

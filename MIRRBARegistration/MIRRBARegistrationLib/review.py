@@ -159,9 +159,7 @@ class Review:
         if outlines == self._outlines:
             return
         shown = [node for node, *_ in outlines]
-        results = map(Result, resultTables(slicer.mrmlScene))
-        ofResults = [node for result in results for node in result.segmentations]
-        for node in (*ofResults, *(node for node, *_ in self._outlines)):
+        for node in (*_segmentationsOfResults(), *(node for node, *_ in self._outlines)):
             display = node.GetDisplayNode()
             if node not in shown and display is not None and display.GetVisibility():  # it is another result's
                 self.memory.rememberOutlines(display)
@@ -252,6 +250,13 @@ def _outlines(result: Result, before: bool) -> list[tuple]:
         (result.segmentation, not before, BASELINE_WIDTH, layout.FIXED),
     ]
     return [outline for outline in outlines if _isThere(outline[0])]
+
+
+def _segmentationsOfResults() -> list:
+    """What registrations have made, also those of a script, and what they were made of."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    made = [node for node in nodes if node.GetAttribute(OUTPUT_ATTRIBUTE) is not None]
+    return made + [node for table in resultTables(slicer.mrmlScene) for node in Result(table).segmentations]
 
 
 def _isThere(node) -> bool:

@@ -67,6 +67,7 @@ class ReviewPanel:
         isNew = self._shown is None or shown[0] != self._shown[0]
         wasShown, self._shown, self._result = self._shown, shown, result
         if isNew:
+            chosen = self._chosenSegment(result)
             self._fillTable(result)
         if result is None:
             self._flickerTimer.stop()
@@ -80,6 +81,8 @@ class ReviewPanel:
                 layout.setOrientation(view.orientation.value)
                 self._jump(self._ui.segmentsTable.currentRow())  # turned, a view shows another place
             self.show()
+            if isNew:
+                self._choose(chosen)
 
     def open(self) -> None:
         """Bring a new result into view: layout, zoom, controls; the inputs make room for them."""
@@ -87,11 +90,13 @@ class ReviewPanel:
         self._isOpenDue = not self._isEntered()
         if self._isOpenDue:
             return  # the user is at work in another module
+        isInView = layout.isReviewing(Result(self._parameters.result).fixedVolume)
         self._arrange()
         self._ui.inputsCollapsibleButton.collapsed = True
         self._ui.reviewCollapsibleButton.collapsed = False
         self.show()
-        qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
+        if not isInView:  # else the user may be looking at a lesion
+            qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
 
     def show(self) -> None:
         """Bring the views to the state of the controls."""
@@ -160,6 +165,15 @@ class ReviewPanel:
         self._ui.inputsCollapsibleButton.collapsed = False  # the next scene's are asked for
         self._shown = self._result = self._fixedID = None
 
+    def startImport(self) -> None:
+        """A scene comes, perhaps with a review layout of its own."""
+        self._review.memory.rememberLayout()
+
+    def endImport(self) -> None:
+        """A result that came with a scene is shown in that scene's layout, until the user asks for ours."""
+        if self._result is None or self._parameters.result is not self._result.table:
+            self._shown = None
+
     def step(self, by: int) -> None:
         """Go to the next or the previous row, around the end."""
         count = self._ui.segmentsTable.rowCount
@@ -216,6 +230,19 @@ class ReviewPanel:
         table.resizeRowsToContents()
         for column in range(len(titles)):
             table.setColumnWidth(column, min(table.columnWidth(column), _COLUMN_WIDTH))
+
+    def _chosenSegment(self, result: Result | None) -> str | None:
+        """Of the table as it is, where another result of the same follow-up comes."""
+        row, last = self._ui.segmentsTable.currentRow(), self._result
+        if None in (last, result) or row < 0 or last.fixedVolume is not result.fixedVolume:
+            return None
+        return self._ui.segmentsTable.item(row, 0).text()
+
+    def _choose(self, segment: str | None) -> None:
+        table = self._ui.segmentsTable
+        for row in range(table.rowCount):
+            if table.item(row, 0).text() == segment:
+                table.setCurrentCell(row, 0)
 
     def _setBefore(self, before: bool) -> None:
         if self._parameters is not None:

@@ -189,13 +189,15 @@ class RunPanel:
         if inputs.fixedVolume.GetScene() is None or not self._isEntered() or not self._parameters.livePreview:
             return
         if self._preview is None or self._preview.GetScene() is None:
+            isInView = layout.isReviewing(inputs.fixedVolume)
             self._showViews()
             volumeNode.SetName(_("Preview"))
             self._preview = derivedVolumes.addHidden(volumeNode)
             self._preview.CreateDefaultDisplayNodes()
             self._preview.GetDisplayNode().SetSaveWithScene(False)
             self._review.showPreview(inputs, self._preview, self._parameters.orientation)
-            qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
+            if not isInView:  # else the user may be looking at a lesion
+                qt.QTimer.singleShot(0, layout.fitViews)  # once the views have their new size
             return
         self._preview.SetAndObserveImageData(volumeNode.GetImageData())
 

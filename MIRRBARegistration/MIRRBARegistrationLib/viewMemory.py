@@ -131,8 +131,8 @@ class ViewMemory:
         self._arrangement = None
 
     def closeScene(self) -> None:
-        """The next scene is shown in the user's own layout."""
-        self._arrangement = self._arrangementAtClose
+        """The next scene is shown in the user's own layout; in Slicer's, where the review layout came with a file."""
+        self._arrangement = self._arrangementAtClose or slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
         self.giveBackLayout()
         self._arrangementAtClose = None
 

@@ -155,8 +155,10 @@ def drawPlot(painter: QtGui.QPainter, chart, rect: QtCore.QRect, xRange, yRange)
     painter.setClipRect(frame)
     for series in _series(chart):
         points = _points(series)
-        if points is None or len(points) < 2:
+        if points is None:
             continue
+        if len(points) < 2:
+            raise ValueError("Attempted to paint a line with <2 points.")  # an error in VTK's log
         columns = frame.left() + frame.width() * (points[:, 0] - xRange[0]) / max(xRange[1] - xRange[0], _PRESENT)
         rows = frame.bottom() - frame.height() * (points[:, 1] - yRange[0]) / max(yRange[1] - yRange[0], _PRESENT)
         painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*series.GetColor()), 2))
