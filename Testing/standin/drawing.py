@@ -128,10 +128,11 @@ def _drawCrosshair(painter, sliceNode, width: int, height: int) -> None:
     column, row = round(x), round(height - 1 - y)
     if not (0 <= column < width and 0 <= row < height):
         return
-    painter.setPen(QtGui.QPen(QtGui.QColor("#ffcc00"), 1))
+    painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*crosshair.GetCrosshairColor()), 1))
+    length = 10 if crosshair.GetCrosshairMode() == crosshair.ShowSmallBasic else width + height
     for sign in (-1, 1):
-        painter.drawLine(column + 3 * sign, row, column + 13 * sign, row)
-        painter.drawLine(column, row + 3 * sign, column, row + 13 * sign)
+        painter.drawLine(column + 5 * sign, row, column + length * sign, row)
+        painter.drawLine(column, row + 5 * sign, column, row + length * sign)
 
 
 def plotBounds(chart) -> tuple[tuple[float, float], tuple[float, float]]:
