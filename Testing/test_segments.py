@@ -254,7 +254,9 @@ _texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
 _segments = st.builds(
     Segment,
     name=_texts,
-    labels=hnp.arrays(bool, (3, 4, 5)) | hnp.arrays(np.uint8, (3, 4, 5), elements=st.integers(0, 3)),
+    labels=hnp.arrays(bool, (3, 4, 5))
+    | hnp.arrays(st.sampled_from([np.uint8, np.int16, np.float32]), (3, 4, 5), elements=st.integers(0, 3))
+    | hnp.arrays(np.int32, (3, 4, 5), elements=st.sampled_from([-5, 0, 1, 2, 3, 100000])),
     role=st.sampled_from(["organ", "lesion"]),
     color=st.tuples(*[st.floats(0, 1)] * 3),
     tags=st.dictionaries(_texts.map(lambda t: "k" + t.replace(":", "").replace("|", "")), _texts.map(str.strip)),
@@ -271,6 +273,16 @@ _segments = st.builds(
 @given(st.lists(_segments, min_size=1, max_size=5).filter(lambda segments: any(s.mask.any() for s in segments)))
 def test_seg_nrrd_round_trip_of_anything(tmp_path, segments):
     segmentation = Segmentation(tuple(segments), grid((5, 4, 3)))
+    boxes = segmentation.boxes()
+    for segment in segmentation.segments:
+        assert (segment.name in boxes) == segment.mask.any()
+        if segment.name in boxes:
+            box = boxes[segment.name]
+            assert segment.within(box).sum() == segment.mask.sum()
+            for axis in range(3):  # smaller, it would miss some
+                faces = np.moveaxis(segment.within(box), axis, 0)
+                assert faces[0].any()
+                assert faces[-1].any()
     segmentation.write(tmp_path / "any.seg.nrrd")
     assert_same(read_segmentation(tmp_path / "any.seg.nrrd"), segmentation)
 

@@ -311,7 +311,7 @@ def _check_overlap(segmentation: Segmentation | None, image: sitk.Image, name: s
     if segmentation is None:
         return
     laid = segmentation.onto(Geometry.from_image(image))
-    if not any(segment.mask.any() for segment in laid.segments):
+    if not laid.boxes():
         raise InputError(
             f"The {name} segmentation lies outside of the {name} volume; give the segmentation drawn on that volume."
         )

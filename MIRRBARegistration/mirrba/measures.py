@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .geometry import Geometry
-from .segments import Mask, Segmentation
+from .segments import Box, Mask, Segment, Segmentation
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ def measured(segmentation: Segmentation | None, image: sitk.Image | None) -> dic
     """Every segment by its name. The uptake is that of the image's voxels whose centres lie in the segment."""
     if segmentation is None:
         return {}
-    centres = {s.name: centre_lps(s.mask, segmentation.geometry) for s in segmentation.segments}
+    boxes = segmentation.boxes()
+    centres = {s.name: _centre(s, boxes.get(s.name), segmentation.geometry) for s in segmentation.segments}
     uptakes = {} if image is None else _uptakes(segmentation, image)
     return {name: replace(uptakes.get(name, NOTHING), centre=centre) for name, centre in centres.items()}
 
@@ -66,13 +67,19 @@ def centre_lps(mask: Mask, geometry: Geometry) -> list[float] | None:
     return list(geometry.point(index))
 
 
+def _centre(segment: Segment, box: Box | None, geometry: Geometry) -> list[float] | None:
+    if box is None:
+        return None
+    low, high = ([getattr(side, end) for side in reversed(box)] for end in ("start", "stop"))
+    return centre_lps(segment.within(box), geometry.cropped(low, high))
+
+
 def _uptakes(segmentation: Segmentation, image: sitk.Image) -> dict[str, Measured]:
     """Maximum and mean of the image in every segment that has voxels on its grid."""
     values = sitk.GetArrayViewFromImage(image)
     laid = segmentation.onto(Geometry.from_image(image))
-    inside = {segment.name: values[segment.mask] for segment in laid.segments}
-    return {
-        name: Measured(float(found.max()), float(found.mean(dtype=np.float64)))
-        for name, found in inside.items()
-        if found.size
-    }
+    by_name, found = {segment.name: segment for segment in laid.segments}, {}
+    for name, box in laid.boxes().items():
+        inside = values[box][by_name[name].within(box)]
+        found[name] = Measured(float(inside.max()), float(inside.mean(dtype=np.float64)))
+    return found

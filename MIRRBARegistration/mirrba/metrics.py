@@ -20,7 +20,7 @@ from scipy import ndimage
 from .errors import InputError
 from .geometry import LARGEST_EXTENT, Geometry
 from .measures import NOTHING, compared, measured
-from .segments import Mask, Role, Segment, Segmentation
+from .segments import Box, Mask, Role, Segment, Segmentation, bounding_box
 from .transforms import displacement_field
 
 Fate = Literal["persisting", "vanished", "appeared"]
@@ -51,7 +51,8 @@ def average_hausdorff_mm(a: Mask, b: Mask, spacing: Iterable[float]) -> float | 
     """
     if not (a.any() and b.any()):
         return None
-    box = _bounding_box(a | b)
+    box = bounding_box(a | b)
+    assert box is not None
     surface_a, surface_b = _surface(a[box]), _surface(b[box])
     sampling = tuple(spacing)[::-1]
     to_a = ndimage.distance_transform_edt(~surface_a, sampling=sampling)
@@ -197,31 +198,35 @@ def segment_scores(
     """The scores of every segment, in the order of `fixed`, then of the others; see `evaluate`."""
     if fixed is not None:
         fixed, warped = _on_one_grid(fixed, warped)
-    in_fixed, in_warped, in_moving = _by_name(fixed), _by_name(warped), _by_name(moving)
+    given = (fixed, warped, moving)
+    by_name = [_by_name(segmentation) for segmentation in given]
+    boxes = [{} if segmentation is None else segmentation.boxes() for segmentation in given]
     scores = []
-    for name in {**in_fixed, **in_warped, **in_moving}:
-        found = [segments.get(name) for segments in (in_fixed, in_warped, in_moving)]
-        role = next(segment.role for segment in found if segment)
-        f, w, m = (None if segment is None else segment.mask for segment in found)
-        was_there = w is not None if moving is None else _has_voxels(m)
-        fate = None if fixed is None else _fate(role, _has_voxels(f), was_there)
+    for name in {name: None for segments in by_name for name in segments}:
+        f, w, m = (segments.get(name) for segments in by_name)
+        f_box, w_box, m_box = (found.get(name) for found in boxes)
+        role = next(segment.role for segment in (f, w, m) if segment)
+        was_there = w is not None if moving is None else m_box is not None
+        fate = None if fixed is None else _fate(role, f_box is not None, was_there)
         score = {
             "name": name,
             "role": role,
             "dice": None,
             "average_hausdorff_mm": None,
-            "fixed_ml": _volume_ml(f, fixed),
-            "moving_ml": _volume_ml(m, moving),
-            "warped_ml": _volume_ml(w, warped),
+            "fixed_ml": _volume_ml(f, f_box, fixed),
+            "moving_ml": _volume_ml(m, m_box, moving),
+            "warped_ml": _volume_ml(w, w_box, warped),
             "overlap": None,
             "fate": fate,
         }
-        if fixed is not None and f is not None and fate == "persisting":
+        if fixed is not None and f is not None and f_box is not None and fate == "persisting":
+            box = f_box if w_box is None else _around(f_box, w_box)
+            there = f.within(box)
             # The warped segmentation may lack what vanished by warping: it counts as missed.
-            mask = np.zeros_like(f) if w is None else w
-            score["dice"] = dice(mask, f)
-            score["average_hausdorff_mm"] = average_hausdorff_mm(mask, f, fixed.geometry.spacing)
-            score["overlap"] = overlap(mask, f)
+            here = np.zeros_like(there) if w is None else w.within(box)
+            score["dice"] = dice(here, there)
+            score["average_hausdorff_mm"] = average_hausdorff_mm(here, there, fixed.geometry.spacing)
+            score["overlap"] = overlap(here, there)
         scores.append(score)
     return scores
 
@@ -299,12 +304,17 @@ def _by_name(segmentation: Segmentation | None) -> dict[str, Segment]:
     return {} if segmentation is None else {segment.name: segment for segment in segmentation.segments}
 
 
-def _has_voxels(mask: Mask | None) -> bool:
-    return mask is not None and bool(mask.any())
+def _volume_ml(segment: Segment | None, box: Box | None, segmentation: Segmentation | None) -> float | None:
+    """None of a segment that is not there; `box` is None where it has no voxels."""
+    if segment is None or segmentation is None:
+        return None
+    return 0.0 if box is None else volume_ml(segment.within(box), segmentation.geometry)
 
 
-def _volume_ml(mask: Mask | None, segmentation: Segmentation | None) -> float | None:
-    return None if mask is None or segmentation is None else volume_ml(mask, segmentation.geometry)
+def _around(a: Box, b: Box) -> Box:
+    """The smallest box around two."""
+    z, y, x = (slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
+    return z, y, x
 
 
 def _mean(values: Iterable[float]) -> float | None:
@@ -315,15 +325,6 @@ def _mean(values: Iterable[float]) -> float | None:
 def _deviation(values: npt.NDArray[np.floating] | None) -> float | None:
     """Standard deviation; None of nothing."""
     return float(values.std(dtype=np.float64)) if values is not None and values.size else None
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    """The smallest box [z, y, x] around the voxels of a mask that has some."""
-    box = []
-    for axis in range(3):
-        inside = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        box.append(slice(inside[0], inside[-1] + 1))
-    return tuple(box)
 
 
 def _surface(mask: Mask) -> Mask:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy import ndimage
 
 from .errors import InputError
 from .geometry import Geometry
@@ -22,11 +23,17 @@ from .reading import read_image
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.generic]
+Box = tuple[slice, slice, slice]
+"""Of an array [z, y, x]."""
+NOWHERE: Box = (slice(0), slice(0), slice(0))
 Role = Literal["organ", "lesion"]
 
 ROLE_TAG = "MIRRBA.Role"
 # Tags that may name a patient are not passed on; "DicomRtImport.RoiNumber" of Slicer's import does not.
 _IDENTIFYING = re.compile(r"^DICOM\b|patient|birth", re.IGNORECASE)
+LARGEST_FOUND = (
+    2**16 - 1
+)  # scipy finds the boxes of all labels at once, with a place for every number up to the largest
 # Beyond this an image was given for a label map: whole-body atlases have about 120 structures.
 MAX_LABELS = 1000
 
@@ -67,7 +74,12 @@ class Segment:
     @property
     def mask(self) -> Mask:
         """Of a shared label map it is made anew each time."""
-        return self.labels.view(np.bool_) if self.labels.dtype == np.bool_ else self.labels == self.value
+        return self.within((slice(None),) * 3)
+
+    def within(self, box: Box) -> Mask:
+        """The part of the mask in a box."""
+        labels = self.labels[box]
+        return labels.view(np.bool_) if labels.dtype == np.bool_ else labels == self.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +99,22 @@ class Segmentation:
         named = tuple(replace(segment, name=name) for segment, name in zip(self.segments, names, strict=True))
         object.__setattr__(self, "segments", named)
 
+    def boxes(self) -> dict[str, Box]:
+        """The smallest box around each segment that has voxels, by its name."""
+        label_maps = {id(segment.labels): segment.labels for segment in self.segments}
+        of_labels = {key: _boxes(labels) for key, labels in label_maps.items()}
+        found = {}
+        for segment in self.segments:
+            boxes = of_labels[id(segment.labels)]
+            if boxes is None:
+                box = bounding_box(segment.mask)
+            else:
+                value = 1 if segment.labels.dtype == np.bool_ else segment.value
+                box = boxes[value - 1] if 0 < value <= len(boxes) else None
+            if box is not None:
+                found[segment.name] = box
+        return found
+
     def warp(self, transform: sitk.Transform, reference: Geometry) -> Segmentation:
         """Resample every segment once, by nearest neighbour, onto the reference grid.
 
@@ -100,7 +128,7 @@ class Segmentation:
         resampler.SetOutputSpacing(reference.spacing)
         resampler.SetOutputOrigin(reference.origin)
         resampler.SetOutputDirection(reference.direction)
-        layers, places = _layers(self.segments)
+        layers, places = _layers(self)
         warped = [sitk.GetArrayFromImage(resampler.Execute(self.geometry.image(layer))) for layer in layers]
         segments = tuple(
             replace(segment, labels=warped[layer], value=label)
@@ -124,7 +152,7 @@ class Segmentation:
         """
         if not str(path).lower().endswith(".seg.nrrd"):
             raise InputError(f"{path}: segmentations are written as .seg.nrrd; choose a name that ends so.")
-        layers, places = _layers(self.segments)
+        layers, places = _layers(self)
         # Several layers are a vector image, which ITK writes as the 4-D "list" that Slicer uses.
         if len(layers) == 1:
             image = self.geometry.image(layers[0])
@@ -212,15 +240,15 @@ def _slicer_segments(
     path: str | Path, array: npt.NDArray[np.generic], keys: Mapping[str, str], numbers: list[int]
 ) -> tuple[Segment, ...]:
     """The segments that a `.seg.nrrd` header describes, in its order."""
-    layers = array[..., np.newaxis] if array.ndim == 3 else array
+    layers = [array] if array.ndim == 3 else [np.ascontiguousarray(layer) for layer in np.moveaxis(array, -1, 0)]
     try:
         return tuple(_slicer_segment(layers, keys, n) for n in numbers)
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: its segment headers are damaged; save it again from 3D Slicer.") from error
 
 
-def _slicer_segment(layers: npt.NDArray[np.generic], keys: Mapping[str, str], n: int) -> Segment:
-    """Segment n of the header, from `layers` [z, y, x, layer]; ValueError or IndexError if its keys are damaged."""
+def _slicer_segment(layers: Sequence[Labels], keys: Mapping[str, str], n: int) -> Segment:
+    """Segment n of the header; ValueError or IndexError if its keys are damaged."""
 
     def value(key: str, default: str) -> str:
         # SimpleITK escapes bytes that are not UTF-8: they come from old files in Latin-1.
@@ -231,7 +259,7 @@ def _slicer_segment(layers: npt.NDArray[np.generic], keys: Mapping[str, str], n:
             return raw.decode("latin-1")
 
     # Before Slicer 4.11 every segment had a component of its own, without Layer and LabelValue.
-    layer = int(value("Layer", str(n if layers.shape[-1] > 1 else 0)))
+    layer = int(value("Layer", str(n if len(layers) > 1 else 0)))
     if layer < 0:
         raise IndexError(layer)
     label = int(value("LabelValue", "1"))
@@ -241,7 +269,7 @@ def _slicer_segment(layers: npt.NDArray[np.generic], keys: Mapping[str, str], n:
     tags = _parse_tags(value("Tags", ""))
     role = tags.pop(ROLE_TAG, "")
     known: Role = role if role in ("organ", "lesion") else role_of_name(name)  # type: ignore[assignment]
-    return Segment(name, layers[..., layer], known, (red, green, blue), identifier, tags, label)
+    return Segment(name, layers[layer], known, (red, green, blue), identifier, tags, label)
 
 
 def _parse_tags(text: str) -> dict[str, str]:
@@ -258,23 +286,46 @@ def _parse_tags(text: str) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not _IDENTIFYING.search(key)}
 
 
-def _layers(segments: Iterable[Segment]) -> tuple[list[Labels], list[tuple[int, int]]]:
+def _layers(segmentation: Segmentation) -> tuple[list[Labels], list[tuple[int, int]]]:
     """Pack segments into as few label maps [z, y, x] as their overlaps allow, and say (layer, label) of each."""
-    layers: list[Labels] = []
+    layers: list[npt.NDArray[np.uint16]] = []
     counts: list[int] = []
     places = []
-    for segment in segments:
-        mask = segment.mask
-        free = (index for index, layer in enumerate(layers) if not layer[mask].any())
+    boxes = segmentation.boxes()
+    for segment in segmentation.segments:
+        box = boxes.get(segment.name, NOWHERE)
+        mask = segment.within(box)
+        free = (index for index, layer in enumerate(layers) if not layer[box][mask].any())
         index = next(free, len(layers))
         if index == len(layers):
-            layers.append(np.zeros(mask.shape, np.uint16))
+            layers.append(np.zeros(segmentation.geometry.shape, np.uint16))
             counts.append(0)
         counts[index] += 1
-        layers[index][mask] = counts[index]
+        layers[index][box][mask] = counts[index]
         places.append((index, counts[index]))
     dtype = np.uint8 if max(counts) <= np.iinfo(np.uint8).max else np.uint16
     return [layer.astype(dtype) for layer in layers], places
+
+
+def bounding_box(mask: Mask) -> Box | None:
+    """The smallest box around the voxels of a mask; None if it has none."""
+    box = []
+    for axis in range(3):
+        inside = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        if not inside.size:
+            return None
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return box[0], box[1], box[2]
+
+
+def _boxes(labels: Labels) -> list[Box | None] | None:
+    """The smallest box around the voxels of 1, 2, …; None where the label map is not of such numbers."""
+    if labels.dtype == np.bool_:
+        labels = labels.view(np.uint8)
+    if labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0 or labels.max() > LARGEST_FOUND:
+        return None
+    found: list[Box | None] = ndimage.find_objects(labels)
+    return found
 
 
 def unique(names: Iterable[str], numbered: str = "{} ({})") -> list[str]:

@@ -238,8 +238,9 @@ def _volume_problems(image: Path, segmentation: Path) -> Iterator[str]:
     except InputError as error:
         yield _short(error, segmentation)
         return
+    boxes = laid.boxes()
     for segment in laid.segments:
-        if segment.name in ORGANS and not segment.mask.any():
+        if segment.name in ORGANS and segment.name not in boxes:
             yield f"the {segment.name} in {segmentation.name} has no voxel in {image.name}; draw it on that volume."
 
 
