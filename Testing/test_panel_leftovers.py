@@ -2,7 +2,7 @@
 
 import pytest
 import slicer
-from panel_user import LONG
+from panel_user import LONG, shownVolumes
 from test_panel_review import a_segment
 
 
@@ -259,3 +259,15 @@ def test_the_plot_always_has_a_line_and_a_cancelled_run_gives_the_earlier_one_ba
     cancels(user)
     assert chart() is earlier
     assert points() == count
+
+
+def test_a_result_whose_follow_up_was_removed_before_the_module_is_shown_again_does_no_harm(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    user.widget.exit()
+    user.getsAResult(pair)
+    slicer.mrmlScene.RemoveNode(pair.followUpVolume)
+    user.application.processEvents(50)
+    user.widget.enter()
+    user.application.processEvents(50)
+    assert shownVolumes() == [(None, None)] * 3

@@ -82,7 +82,7 @@ def isShown() -> bool:
 
 def isReviewing(volumeNode) -> bool:
     """Whether a review layout is shown, and this volume as its follow-up."""
-    composite = compositeNode(FIXED) if isShown() else None
+    composite = compositeNode(FIXED) if isShown() and volumeNode is not None else None
     return composite is not None and composite.GetBackgroundVolumeID() == volumeNode.GetID()
 
 
