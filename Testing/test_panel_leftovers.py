@@ -142,6 +142,8 @@ def test_the_review_layout_of_a_scene_that_was_opened_goes_with_it(user, tmp_pat
     slicer.mrmlScene.Clear()
     own = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
     layout.setArrangement(own)
+    slicer.mrmlScene.Clear()  # as "open" does, where the scene has no layout then
+    layout.setArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutNone)
     user.application.headless.readBundle(tmp_path / "scene.mrb")
     user.application.processEvents(50)
     layout.setArrangement(layout.VIEWS_LAYOUT)  # which the file may bring
@@ -168,6 +170,70 @@ def test_a_scene_that_was_saved_in_another_layout_keeps_it_until_the_user_asks(u
     assert layout.arrangement() == fourUp
     user.clicks(user.ui.afterButton)
     assert layout.isShown()
+
+
+def anotherPatient(user, pair):
+    """Their follow-up, in the scene."""
+    clone = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair.followUpVolume, "Another follow-up")
+    user.application.processEvents(50)
+    return clone
+
+
+def test_another_patient_s_result_has_no_row_chosen_and_no_crosshair(user):
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    pair = user.loadsAPair()
+    other = anotherPatient(user, pair)
+    first = user.getsAResult(pair, segments=[a_segment("lesion 1", (-60, 40, 700))])
+    user.ui.segmentsTable.setCurrentCell(0, 0)
+    second = user.getsAResult(pair, fixedVolume=other, segments=[a_segment("lesion 1", (10, 20, 400))])
+    for result in (second, first, second):
+        user.parameters.result = result.table
+        user.application.processEvents(50)
+        assert user.ui.segmentsTable.currentRow() == -1
+        assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
+        user.ui.segmentsTable.setCurrentCell(0, 0)
+        assert crosshair.GetCrosshairMode() == crosshair.ShowBasic
+
+
+def test_a_row_does_not_lead_into_the_preview_of_another_patient(user):
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    pair = user.loadsAPair()
+    other = anotherPatient(user, pair)
+    user.getsAResult(pair, segments=[a_segment("lesion 1", (-60, 40, 700))])
+    user.parameters.fixedVolume = other
+    runsUntilThePreview(user)
+    user.clicks(user.ui.nextButton)
+    assert crosshair.GetCrosshairMode() == crosshair.NoCrosshair
+    cancels(user)
+
+
+def test_the_row_stays_also_where_the_result_comes_while_another_module_is_shown(user):
+    pair = user.loadsAPair()
+    segments = [a_segment("lesion 1", (-60, 40, 700)), a_segment("lesion 2", (-62, 41, 702))]
+    user.getsAResult(pair, segments=segments)
+    user.ui.segmentsTable.setCurrentCell(1, 0)
+    user.widget.exit()
+    user.getsAResult(pair, segments=segments)
+    user.widget.enter()
+    assert user.ui.segmentsTable.currentRow() == 1
+
+
+def test_what_a_script_warps_during_a_review_is_hidden_once(user):
+    from MIRRBARegistrationLib.guess import OUTPUT_ATTRIBUTE
+
+    user.getsAResult(user.loadsAPair())
+    made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Warped by a script")
+    made.CreateDefaultDisplayNodes()
+    made.SetAttribute(OUTPUT_ATTRIBUTE, "1")
+    user.application.processEvents(50)
+    assert not seen(made)
+    made.GetDisplayNode().SetVisibility(True)
+    user.ui.blendSlider.value = 0.3
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", "Note")
+    user.application.processEvents(50)
+    assert seen(made)
+    user.widget.exit()
+    assert seen(made)
 
 
 def test_another_run_of_the_same_pair_stays_at_the_lesion(user):

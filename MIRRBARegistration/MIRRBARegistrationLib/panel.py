@@ -57,6 +57,8 @@ class Panel(VTKObservationMixin):
         """Show a scene's choices; None while the scene is closed: what runs is stopped, and nothing is loaded."""
         if parameters is not None and self._isSame(parameters):
             return
+        if parameters is None:
+            self.review.startClose()
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
@@ -131,6 +133,7 @@ class Panel(VTKObservationMixin):
             if self._areViewsLost and self.isEntered and self.parameters is not None:
                 self._enterViews()
             self._areViewsLost = False
+            self.review.hideNew()
 
     def _enterViews(self) -> None:
         self.review.enter()

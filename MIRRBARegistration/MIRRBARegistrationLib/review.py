@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import slicer
@@ -39,6 +40,8 @@ class Review:
         self._table = None
         self._preview = None
         self._outlines: list[tuple] = []
+        self._hidden: list = []
+        """Segmentations of other results: hidden once, so that the user may show them."""
         self._gridOf = None
         """The transform whose grid is shown."""
 
@@ -142,7 +145,7 @@ class Review:
         """The scene is closed: its nodes are nobody's any more."""
         self.clear()
         self._table = self._preview = self._gridOf = None
-        self._outlines = []
+        self._outlines, self._hidden = [], []
 
     def _placeMoving(self, result: Result, before: bool) -> None:
         """The original lies where it was acquired; where no warped volume was kept, under the transform after."""
@@ -158,13 +161,8 @@ class Review:
         """Those that belong to what is shown; until that changes, the user may show others."""
         if outlines == self._outlines:
             return
-        shown = [node for node, *_ in outlines]
-        for node in (*_segmentationsOfResults(), *(node for node, *_ in self._outlines)):
-            display = node.GetDisplayNode()
-            if node not in shown and display is not None and display.GetVisibility():  # it is another result's
-                self.memory.rememberOutlines(display)
-                display.SetVisibility(False)
-        self._outlines = outlines
+        earlier, self._outlines, self._hidden = self._outlines, outlines, []
+        self._hideOthers(node for node, *_ in earlier)
         for node, isVisible, width, hidingView in outlines:
             node.CreateDefaultDisplayNodes()
             display = node.GetDisplayNode()
@@ -175,6 +173,22 @@ class Review:
                 display.SetSliceIntersectionThickness(width)
                 display.SetViewNodeIDs(layout.viewIDsBut(hidingView))
 
+    def hideNew(self) -> None:
+        """What has come to the scene since, of a script or from a file, is not of what is shown."""
+        if self._outlines:
+            self._hideOthers()
+
+    def _hideOthers(self, more: Iterable = ()) -> None:
+        shown = [node for node, *_ in self._outlines]
+        for node in (*_segmentationsOfResults(), *more):
+            display = node.GetDisplayNode()
+            if node in shown or node in self._hidden or display is None:
+                continue
+            self._hidden.append(node)
+            if display.GetVisibility():
+                self.memory.rememberOutlines(display)
+                display.SetVisibility(False)
+
     def _showGrid(self, transform, isVisible: bool) -> None:
         """On the views: of no other transform than this one."""
         for node in (self._gridOf, transform):
@@ -184,7 +198,7 @@ class Review:
 
     def _giveBackOutlines(self) -> None:
         self.memory.giveBackOutlines()
-        self._outlines = []
+        self._outlines, self._hidden = [], []
 
     def _showSingle(self, tag: str, volumeNode) -> None:
         composite = layout.compositeNode(tag)

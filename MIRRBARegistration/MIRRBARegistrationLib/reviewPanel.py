@@ -30,6 +30,8 @@ class ReviewPanel:
         self._shown: tuple | None = None
         self._result: Result | None = None
         self._fixedID: str | None = None
+        self._toChoose: str | None = None
+        """The segment whose row was chosen, where another result of the same follow-up has come."""
         self._flickerOn = True
         self._afterToolTip = ui.afterButton.toolTip
         self._shortcuts: list = []
@@ -65,10 +67,13 @@ class ReviewPanel:
         if shown == self._shown:
             return
         isNew = self._shown is None or shown[0] != self._shown[0]
+        if isNew:
+            self._toChoose = self._chosenSegment(result)
         wasShown, self._shown, self._result = self._shown, shown, result
         if isNew:
-            chosen = self._chosenSegment(result)
             self._fillTable(result)
+            if self._toChoose is None:
+                self._review.memory.giveBackCrosshair()  # it may point into another patient
         if result is None:
             self._flickerTimer.stop()
             if wasShown is not None and wasShown[0] is not None and not self._review.isPreviewing:
@@ -79,10 +84,10 @@ class ReviewPanel:
                 self._arrange()
             elif not isNew and wasShown[1].orientation != view.orientation:
                 layout.setOrientation(view.orientation.value)
-                self._jump(self._ui.segmentsTable.currentRow())  # turned, a view shows another place
+                if layout.isShown():
+                    self._jump(self._ui.segmentsTable.currentRow())  # turned, a view shows another place
             self.show()
-            if isNew:
-                self._choose(chosen)
+            self._choose()
 
     def open(self) -> None:
         """Bring a new result into view: layout, zoom, controls; the inputs make room for them."""
@@ -135,6 +140,7 @@ class ReviewPanel:
         elif layout.isShown() and self._parameters.result is not None:
             self._arrange()
             self.show()
+        self._choose()
         window = slicer.util.mainWindow()
         if window is None or self._shortcuts:
             return
@@ -164,6 +170,13 @@ class ReviewPanel:
         self._review.memory.closeScene()
         self._ui.inputsCollapsibleButton.collapsed = False  # the next scene's are asked for
         self._shown = self._result = self._fixedID = None
+
+    def hideNew(self) -> None:
+        self._review.hideNew()
+
+    def startClose(self) -> None:
+        """The scene goes, perhaps for another one, which may come with a review layout of its own."""
+        self._review.memory.rememberLayout()
 
     def startImport(self) -> None:
         """A scene comes, perhaps with a review layout of its own."""
@@ -234,14 +247,14 @@ class ReviewPanel:
     def _chosenSegment(self, result: Result | None) -> str | None:
         """Of the table as it is, where another result of the same follow-up comes."""
         row, last = self._ui.segmentsTable.currentRow(), self._result
-        if None in (last, result) or row < 0 or last.fixedVolume is not result.fixedVolume:
+        if row < 0 or last is None or result is None or last.fixedVolume is None:
             return None
-        return self._ui.segmentsTable.item(row, 0).text()
+        return self._ui.segmentsTable.item(row, 0).text() if last.fixedVolume is result.fixedVolume else None
 
-    def _choose(self, segment: str | None) -> None:
-        table = self._ui.segmentsTable
+    def _choose(self) -> None:
+        table, segment, self._toChoose = self._ui.segmentsTable, self._toChoose, None
         for row in range(table.rowCount):
-            if table.item(row, 0).text() == segment:
+            if segment is not None and table.item(row, 0).text() == segment:
                 table.setCurrentCell(row, 0)
 
     def _setBefore(self, before: bool) -> None:
@@ -261,6 +274,8 @@ class ReviewPanel:
     def _jump(self, row: int) -> None:
         if self._result is None or row < 0:
             return
+        if self._review.isPreviewing and not layout.isReviewing(self._result.fixedVolume):
+            return  # another patient is shown
         self._review.memory.rememberCrosshair()
         position = self._result.position(row)
         if position is not None:

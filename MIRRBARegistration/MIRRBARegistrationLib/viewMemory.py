@@ -77,9 +77,9 @@ class ViewMemory:
             crosshair.RemoveAttribute(_CROSSHAIR)
 
     def rememberLayout(self) -> None:
-        """The application's layout, unless it is the review layout already."""
+        """The application's layout, unless it is the review layout already, or none while one scene follows another."""
         arrangement = layout.arrangement()
-        if arrangement is not None and not layout.isShown():
+        if arrangement not in (None, slicer.vtkMRMLLayoutNode.SlicerLayoutNone) and not layout.isShown():
             self._arrangement = self._arrangementAtClose = arrangement
 
     def giveBackDisplays(self) -> None:
@@ -134,7 +134,6 @@ class ViewMemory:
         """The next scene is shown in the user's own layout; in Slicer's, where the review layout came with a file."""
         self._arrangement = self._arrangementAtClose or slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
         self.giveBackLayout()
-        self._arrangementAtClose = None
 
 
 def _idOf(node) -> str | None:
