@@ -174,6 +174,14 @@ def test_what_does_not_differ_and_what_was_not_measured_gets_no_mark():
     assert (found["time, s"], found["memory, MiB"]) == ("30", "512")
 
 
+def test_marks_are_explained_where_there_are_any():
+    for methods, explained in ((("default", "greedy"), True), (("greedy",), False)):
+        board = Scoreboard(made(method, k, 0.8) for method in methods for k in range(2))
+        text = benchmark.markdown(board, benchmark.COMPARED)
+        assert text.startswith("Means over 2 pairs.")
+        assert ("▲ ▼" in text) == explained
+
+
 def test_a_failure_is_listed():
     failed = Record("0" * 16, PAIRS[0], None, "syn", "SyN", "failed", "SyN failed: no luck.", {}, {})
     text = benchmark.markdown(Scoreboard([made("default", 0, 0.8), failed]), benchmark.COMPARED)

@@ -200,11 +200,11 @@ def _row(record: Record) -> Mapping[str, Any]:
 def markdown(board: Scoreboard, compared: Sequence[str]) -> str:
     """A line per method: the means, marked where they differ from `default` on the same pairs."""
     heads = [METRICS[name].title + (f", {METRICS[name].unit}" if METRICS[name].unit else "") for name in compared]
-    told = [
-        f"Means over {len(board.pairs)} pairs. ▲ ▼: better or worse than MIRRBA (default) on the same pairs with "
-        f"p < {SIGNIFICANT:g}; paired t-test, or Wilcoxon's signed ranks where the differences are not normal.",
-        "",
-    ]
+    marks = (
+        f" ▲ ▼: better or worse than MIRRBA (default) on the same pairs with p < {SIGNIFICANT:g}; paired t-test, or "
+        "Wilcoxon's signed ranks where the differences are not normal."
+    )
+    told = [f"Means over {len(board.pairs)} pairs." + (marks if REFERENCE in board.methods else ""), ""]
     lines = [
         *(told if len(board.pairs) > 1 else []),
         "| | n | " + " | ".join(heads) + " | time, s | memory, MiB |",
