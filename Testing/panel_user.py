@@ -124,6 +124,11 @@ class AnsweredQuery:
         pass
 
 
+def a_segment(name, centre=None, **scores) -> dict:
+    """A row as the engine writes it."""
+    return {"name": name, "fate": "matched", "role": "lesion", "centre_fixed_lps": centre, **scores}
+
+
 def childOf(user) -> int:
     return user.panel.run.queue.current.job._job._process.pid
 

@@ -2,8 +2,7 @@
 
 import pytest
 import slicer
-from panel_user import LONG, shownVolumes
-from test_panel_review import a_segment
+from panel_user import LONG, a_segment, shownVolumes
 
 
 def seen(segmentation) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 import slicer
 import vtk
-from panel_user import overlayLayers, shownVolumes
+from panel_user import a_segment, overlayLayers, shownVolumes
 
 
 def qtPoint():
@@ -39,11 +39,6 @@ def test_a_scene_that_was_saved_in_review_gives_the_user_s_colours_back(user, tm
     assert looks(follow)[0] == "vtkMRMLColorTableNodeGreen"
     user.widget.exit()
     assert [looks(follow), looks(baseline)] == before
-
-
-def a_segment(name, centre=None, **scores) -> dict:
-    """A row as the engine writes it."""
-    return {"name": name, "fate": "matched", "role": "lesion", "centre_fixed_lps": centre, **scores}
 
 
 AFTER = [

@@ -58,7 +58,7 @@ class Panel(VTKObservationMixin):
         if parameters is not None and self._isSame(parameters):
             return
         if parameters is None:
-            self.review.startClose()
+            self.review.rememberLayout()
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
@@ -142,7 +142,7 @@ class Panel(VTKObservationMixin):
     def _onStartImport(self, caller, event) -> None:
         """Node selectors forget their choice while nodes are loaded, and would tell the parameter node so."""
         self._isImporting = self.propagate.isPaused = True
-        self.review.startImport()
+        self.review.rememberLayout()
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
 

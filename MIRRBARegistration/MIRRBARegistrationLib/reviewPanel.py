@@ -174,12 +174,8 @@ class ReviewPanel:
     def hideNew(self) -> None:
         self._review.hideNew()
 
-    def startClose(self) -> None:
-        """The scene goes, perhaps for another one, which may come with a review layout of its own."""
-        self._review.memory.rememberLayout()
-
-    def startImport(self) -> None:
-        """A scene comes, perhaps with a review layout of its own."""
+    def rememberLayout(self) -> None:
+        """A scene goes or comes, perhaps with a review layout of its own."""
         self._review.memory.rememberLayout()
 
     def endImport(self) -> None:

@@ -31,9 +31,8 @@ Role = Literal["organ", "lesion"]
 ROLE_TAG = "MIRRBA.Role"
 # Tags that may name a patient are not passed on; "DicomRtImport.RoiNumber" of Slicer's import does not.
 _IDENTIFYING = re.compile(r"^DICOM\b|patient|birth", re.IGNORECASE)
-LARGEST_FOUND = (
-    2**16 - 1
-)  # scipy finds the boxes of all labels at once, with a place for every number up to the largest
+# scipy finds the boxes of all labels at once, with a place for every number up to the largest.
+LARGEST_FOUND = 2**16 - 1
 # Beyond this an image was given for a label map: whole-body atlases have about 120 structures.
 MAX_LABELS = 1000
 

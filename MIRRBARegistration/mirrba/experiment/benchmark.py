@@ -31,7 +31,7 @@ from .store import Record, Store, content_hash
 from .study import check_packages, settings_of
 from .task import Settings
 
-TRUTH = Method("truth", "True field", "The deformation that a pair was made with: no error but in the scores.", "truth")
+TRUTH = Method("truth", "True field", "What a pair was made with: the scores of no error.", "truth")
 OURS = ("default", "fast")
 REFERENCE = "default"
 COMPARED = (
