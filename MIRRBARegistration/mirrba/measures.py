@@ -55,11 +55,9 @@ def compared(warped: Measured, moving: Measured, inverse: sitk.Transform | None)
     }
 
 
-def centre_lps(mask: Mask, geometry: Geometry) -> list[float] | None:
-    """Centre of mass (x, y, z) of a mask `[z, y, x]` on its grid, mm, LPS; None if it is empty."""
+def centre_lps(mask: Mask, geometry: Geometry) -> list[float]:
+    """Centre of mass (x, y, z) of a mask `[z, y, x]` that has voxels, on its grid, mm, LPS."""
     total = np.count_nonzero(mask)
-    if not total:
-        return None
     index = []
     for axis in (2, 1, 0):
         counts = np.count_nonzero(mask, axis=tuple({0, 1, 2} - {axis}))
