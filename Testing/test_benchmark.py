@@ -108,6 +108,7 @@ def test_what_is_there_is_not_run_again(ran):
         (["--pet", __file__, "--pet-pairs", "0"], "--pet-pairs takes a whole number from 1, not 0."),
         (["--threads", "0"], "--threads takes a whole number from 1, not 0."),
         (["--methods", "magic"], "There is no method 'magic'"),
+        (["--methods", "magic"], ", truth."),
         (["--methods", ","], "--methods names no method"),
         (["--methods", "dl-lapirn"], "DL LapIRN has to be trained first"),
         (["--spacing", "nan"], "--spacing takes 1.5 to 20 mm, not nan."),

@@ -104,7 +104,7 @@ def _methods(names: Sequence[str] | None) -> list[Method]:
         peers = [method for method in METHODS.values() if method.backend in PACKAGES and method.start is None]
         usual = [method for method in peers if method.name != "syncc-full" and method.missing() is None]
         return [find("identity"), TRUTH, *map(find, OURS), *usual]
-    methods = [TRUTH if name == TRUTH.name else find(name) for name in dict.fromkeys(names)]
+    methods = [find(name, TRUTH) for name in dict.fromkeys(names)]
     if not methods:
         raise InputError("--methods names no method; give some, separated by commas.")
     for method in methods:

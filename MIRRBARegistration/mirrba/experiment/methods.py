@@ -294,9 +294,10 @@ def is_of_paper(method: Method) -> bool:
     return str(method.config.get("preset", "")).startswith("mirrba")
 
 
-def find(name: str) -> Method:
-    """The method of that name. Raises InputError."""
+def find(name: str, *others: Method) -> Method:
+    """The method of that name, of a study's or `others`. Raises InputError."""
+    known = METHODS | {method.name: method for method in others}
     name = ALIASES.get(name, name)
-    if name not in METHODS:
-        raise InputError(f"There is no method '{name}'; choose one of: {', '.join(METHODS)}.")
-    return METHODS[name]
+    if name not in known:
+        raise InputError(f"There is no method '{name}'; choose one of: {', '.join(known)}.")
+    return known[name]
