@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from . import process
 from .errors import InputError
 
 log = logging.getLogger("mirrba")
@@ -88,17 +89,10 @@ def bfloat16_is_sound(slices: int) -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """The most memory this process has held: for CUDA what PyTorch took of the device, else the resident set."""
+    """The most memory this process has held, MiB: for CUDA what PyTorch took of the device, else the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return process.peak_memory_mb()
 
 
 def _cuda(index: int) -> Device | None:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import fields, kernels, losses
+from . import bands, fields, kernels, losses
 from .finished import FinishedStages
 from .network import Moving
 from .progress import Progress, Stage
@@ -54,29 +54,19 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
         found: Tensor = fused.smooth(field, sigma)
         return found
     radius = max(1, math.ceil(3 * sigma))
-    kernel = [math.exp(-0.5 * (shift / sigma) ** 2) for shift in range(radius + 1)]  # numbers: a GPU is not waited for
-    for axis in (2, 3, 4):
-        size = field.shape[axis]
-        total = kernel[0] * field
-        mass = torch.full((size,), kernel[0], device=field.device)
-        for shift in range(1, min(radius, size - 1) + 1):
-            rest, share = size - shift, kernel[shift]
-            total.narrow(axis, shift, rest).add_(field.narrow(axis, 0, rest), alpha=share)
-            total.narrow(axis, 0, rest).add_(field.narrow(axis, shift, rest), alpha=share)
-            mass[shift:] += share
-            mass[:rest] += share
-        view = [1] * field.dim()
-        view[axis] = size
-        field = total.div_(mass.view(view))
-    return field
+    matrices = []
+    for size in fields.shape_of(field):
+        distance = bands.distances(size, field)
+        kernel = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance <= radius)
+        matrices.append(kernel / kernel.sum(dim=1, keepdim=True))
+    return bands.along_axes(field, matrices, radius)
 
 
 def compile_ahead(device: torch.device) -> None:
-    """Use every kernel of a descent but those of LNCC's own window, which depends on the grid."""
+    """Use every kernel of a descent but those of LNCC's window, which depends on the grid."""
     field = torch.zeros(1, 3, 8, 8, 8, device=device)
     for sigma in (UPDATE_SIGMA, FIELD_SIGMA, FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA, PLAIN_SIGMA):
         smooth(field, sigma)
-    losses.way_on(device).box_sum(field[:, :1], CONTRAST_WINDOW)
 
 
 def unbent(field: Tensor, sigma: float) -> Tensor:
@@ -85,7 +75,7 @@ def unbent(field: Tensor, sigma: float) -> Tensor:
     G alone flattens every curve of a smooth motion a little at each step, since it resists stretching.
     """
     once = smooth(field, sigma)
-    return 2 * once - smooth(once, sigma)
+    return (2 * once).sub_(smooth(once, sigma))
 
 
 def descend(
@@ -193,7 +183,7 @@ def _descend_level(
             if step < LEAST_STEP:
                 break
             continue
-        move = fields.from_voxels(step * _direction(pull * image_gradient(warped.detach()), update_sigma))
+        move = fields.from_voxels(_update(pull * image_gradient(warped.detach()), update_sigma, step))
         displacement = _regularised(fields.compose(displacement, move), share, field_sigma)
     return best
 
@@ -214,8 +204,8 @@ def image_gradient(image: Tensor) -> Tensor:
     return torch.cat(slopes, dim=1)
 
 
-def _direction(gradient: Tensor, sigma: float) -> Tensor:
-    """The smoothed way down, voxels, its longest vector 1; `gradient` per voxel, as the update."""
-    update = -smooth(gradient, sigma)
-    x, y, z = update.unbind(1)  # on a CPU many times as fast as norm(dim=1)
-    return update / (x * x + y * y + z * z).amax().sqrt().clamp_min(1e-20)
+def _update(gradient: Tensor, sigma: float, longest: float) -> Tensor:
+    """The smoothed way down, its longest vector of so many voxels; `gradient` per voxel, as the update."""
+    smoothed = smooth(gradient, sigma)
+    x, y, z = smoothed.unbind(1)  # on a CPU many times as fast as norm(dim=1)
+    return smoothed * (-longest / (x * x + y * y + z * z).amax().sqrt().clamp_min(1e-20))

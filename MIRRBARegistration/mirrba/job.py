@@ -270,15 +270,6 @@ def prepare_output(output: Path) -> None:
             raise InputError(f"{output / name}: is a folder where a result would be written; move it away.")
 
 
-def share_cores() -> None:
-    """Let waiting threads of GNU OpenMP go to sleep soon: two runs on one machine otherwise slow each other manifold.
-
-    To be called before torch is first imported; a choice that the user made stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-
-
 def keep_inputs(job: Job, output: Path) -> None:
     """Raises InputError where a result in `output` would take the place of one of the job's files."""
     results = {output.resolve() / name for name in OUTPUTS}

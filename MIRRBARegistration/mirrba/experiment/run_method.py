@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .. import process
 from ..errors import MirrbaError, explained
 from .methods import PACKAGES, Method
 from .task import DISPLACEMENT_FILE, RESULT_FILE, Registered, Settings, Task, read_task, write_json
@@ -51,7 +52,7 @@ def run(task: Task, folder: Path) -> dict[str, Any]:
 
     fixed, moving = read_volume(task.fixed), read_volume(task.moving)
     found = backend(task.method).register(fixed, moving, folder, task)
-    peak = peak_memory_mb()
+    peak = process.peak_memory_mb()
     aside = folder / f".partial-{DISPLACEMENT_FILE}"
     write_field(checked(found.displacement, fixed), aside)
     os.replace(aside, folder / DISPLACEMENT_FILE)
@@ -101,20 +102,6 @@ def sentence(error: BaseException) -> str:
         return str(explained(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}."
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory this process has held, MiB."""
-    try:
-        # Not getrusage: its peak begins with that of the process that started this one.
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
-    except (OSError, IndexError):
-        import torch
-
-        from ..devices import peak_memory_mb as of_process
-
-        return of_process(torch.device("cpu"))
 
 
 def die_with_parent() -> None:

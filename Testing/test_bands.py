@@ -1,0 +1,28 @@
+"""Products with banded matrices, against the same products written out in float64."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mirrba import bands
+
+LONG = bands.BLOCK + 9  # more than one block
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.permutations([LONG, 5, 3]) | st.tuples(*[st.integers(1, 7)] * 3),
+    channels=st.integers(1, 3),
+    reach=st.integers(0, 2 * LONG),
+    is_view=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_every_axis_is_multiplied_with_its_matrix(shape, channels, reach, is_view, seed):
+    generator = torch.Generator().manual_seed(seed)
+    volume = torch.rand(1, channels, *shape, generator=generator)
+    if is_view:
+        volume = volume.transpose(2, 4).contiguous().transpose(2, 4)
+    matrices = [
+        torch.rand(size, size, generator=generator) * (bands.distances(size, volume) <= reach) for size in shape
+    ]
+    expected = torch.einsum("az,by,cx,nkzyx->nkabc", *[m.double() for m in matrices], volume.double())
+    torch.testing.assert_close(bands.along_axes(volume, matrices, reach).double(), expected, rtol=1e-5, atol=1e-6)
