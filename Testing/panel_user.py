@@ -87,7 +87,8 @@ class User:
             outputs.segmentation.GetSegmentation().DeepCopy(segmentationNode.GetSegmentation())
             outputs.segmentation.CreateDefaultDisplayNodes()
         inputs = Inputs(fixed, moving, segmentationNode, pair.followUpSegmentation)
-        job = types.SimpleNamespace(inputs=inputs, outputs=outputs, metrics={"segments": list(segments)})
+        metrics = {"segments": list(segments)}
+        job = types.SimpleNamespace(inputs=inputs, outputs=outputs, metrics=metrics, isStoppedEarly=False)
         for node in outputs.nodes():
             node.SetAttribute(OUTPUT_ATTRIBUTE, "1")
         self.parameters.result = addResult(job)
@@ -126,7 +127,7 @@ class AnsweredQuery:
 
 def a_segment(name, centre=None, **scores) -> dict:
     """A row as the engine writes it."""
-    return {"name": name, "fate": "matched", "role": "lesion", "centre_fixed_lps": centre, **scores}
+    return {"name": name, "fate": "persisting", "role": "lesion", "centre_fixed_lps": centre, **scores}
 
 
 def childOf(user) -> int:

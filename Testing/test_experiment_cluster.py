@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mirrba import devices
 from mirrba.errors import InputError
 from mirrba.experiment import cluster
 from mirrba.experiment.cohort import Pair, read_cohort
@@ -157,8 +158,15 @@ def test_methods_that_compute_on_a_gpu_take_one(monkeypatch):
     assert cluster.needs_gpu(find("mirrba"), on_gpu)
     assert not cluster.needs_gpu(find("mirrba"), ONE)
     assert not cluster.needs_gpu(find("syncc"), on_gpu)
-    monkeypatch.setattr(cluster, "_gpus", lambda: ["cuda:0"])
+    monkeypatch.setattr(cluster, "_gpus", lambda asked: ["cuda:0"])
     assert cluster.needs_gpu(find("combined"), dataclasses.replace(ONE, device="auto"))
+
+
+def test_a_gpu_that_is_named_is_the_only_one(monkeypatch):
+    there = [devices.Device(name, name, None, None) for name in ("cuda:0", "cuda:1", "cpu")]
+    monkeypatch.setattr(devices, "available", lambda: there)
+    found = [cluster._gpus(asked) for asked in ("auto", "cuda", "cuda:1", "cuda:7", "cpu")]
+    assert found == [["cuda:0", "cuda:1"], ["cuda:0", "cuda:1"], ["cuda:1"], [], []]
 
 
 def test_a_worker_with_a_gpu_gets_what_needs_one(pairs, store, monkeypatch):
@@ -166,7 +174,7 @@ def test_a_worker_with_a_gpu_gets_what_needs_one(pairs, store, monkeypatch):
     on_gpu = dataclasses.replace(ONE, device="cuda")
     with pytest.raises(InputError, match="No worker offers a GPU"):
         cluster.run_cohort(pairs[:1], [find("identity")], on_gpu, store)
-    monkeypatch.setattr(cluster, "_gpus", lambda: ["cuda:0"])
+    monkeypatch.setattr(cluster, "_gpus", lambda asked: ["cuda:0"])
     assert cluster.run_cohort(pairs[:1], [find("identity")], on_gpu, store)[0].done
 
 

@@ -16,12 +16,16 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 from mirrba import job as jobs
 from mirrba import register
+from mirrba.errors import MirrbaError
+from mirrba.geometry import Geometry
 from mirrba.presets import resolve
+from mirrba.segments import Segment, Segmentation
 
 ROOT = Path(__file__).parents[1]
 MODULE = ROOT / "MIRRBARegistration"
@@ -205,6 +209,24 @@ def test_a_nifti_file_that_itk_cut_short_without_a_word_is_noticed(tmp_path):
     image = sitk.GaussianSource(sitk.sitkFloat32, [40, 40, 40], sigma=[9.0] * 3, mean=[20.0] * 3)
     with pytest.raises(OSError, match="disk full"):
         in_child(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)), jobs._write_nifti, image, tmp_path)
+
+
+def test_a_segmentation_that_does_not_fit_is_a_full_disk(tmp_path):
+    def write(segmentation, path):
+        try:
+            with jobs._staging_in(tmp_path) as staging:
+                segmentation.write(staging / "warped_segmentation.seg.nrrd")
+        except MirrbaError as error:
+            raise OSError(MirrbaError.exit_code if "make room there" in str(error) else 99, "full") from None
+
+    labels = np.random.default_rng(0).integers(0, 2, (40, 40, 40)).astype(np.uint8)
+    segmentation = Segmentation(
+        (Segment("noise", labels, "organ"),), Geometry.from_image(sitk.GetImageFromArray(labels))
+    )
+    with pytest.raises(OSError, match="disk full") as caught:
+        in_child(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)), write, segmentation, tmp_path)
+    assert caught.value.errno == MirrbaError.exit_code
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("field_first", [True, False])

@@ -83,7 +83,7 @@ if settings.get("fate") == "cut short":
 if settings.get("fate") == "half a result":
     (output / "result.json").write_text('{"outputs_sha256": {"tr')
 elif settings.get("fate") != "no result":
-    (output / "result.json").write_text(json.dumps({"outputs_sha256": sums}))
+    (output / "result.json").write_text(json.dumps({"outputs_sha256": sums, "stopped_early": False}))
 say(event="done", output="output", metrics={})
 """
 
@@ -578,7 +578,7 @@ def test_a_scene_that_is_cleared_ends_the_engine(application, jobFolders, phanto
     process = job._job._process
     application.scene.Clear(False)
     before = contents(application.scene)
-    job.poll()
+    assert job.wait() is JobState.FAILED  # though the engine would go on for long
     assert "removed from the scene" in str(job.error)
     assert process.wait(60) is not None
     assert contents(application.scene) == before
@@ -609,11 +609,28 @@ def test_the_engine_shows_previews_and_keeps_its_state(application, phantom):
     )  # fmt: skip
     job.wait(onIdle=lambda: previews and job.keep())
     assert job.state is JobState.DONE, job.error
+    assert job.isStoppedEarly
     bounds = [np.zeros(6) for _ in range(2)]
     for node, values in zip((fixed, previews[0]), bounds, strict=True):
         node.GetRASBounds(values)
     assert np.abs(bounds[0] - bounds[1]).max() < 150  # the working grid lies over the bodies
     assert slicer.util.arrayFromVolume(previews[0]).max() > 0.5 * slicer.util.arrayFromVolume(moving).max()
+
+
+def test_a_run_that_was_whole_when_it_was_asked_to_stop_is_not_called_stopped_early(phantom):
+    def keepWhileWriting(event):
+        if event["stage"] == "writing results":
+            asked.append(job.state)
+            job.keep()
+
+    fixed, moving, *_ = phantom
+    asked = []
+    job = MIRRBARegistrationLogic().startRegistration(
+        fixed, moving, preset="fast", device="cpu", settings={"start": [3]}, onProgress=keepWhileWriting
+    )
+    assert job.wait() is JobState.DONE, job.error
+    assert asked[0] is JobState.RUNNING
+    assert not job.isStoppedEarly
 
 
 def test_the_engine_explains_a_wrong_setting(phantom):

@@ -129,8 +129,9 @@ def test_unknown_names_are_refused_with_the_known_ones():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("iterations", "1,1,1"), ("learning_rate", 1e-3), ("smooth", 5), ("diffeo", 0), ("freeze", 0), ("depth", 2)],
-)
+    [("iterations", "1,1,1"), ("learning_rate", 1e-3), ("smooth", 5), ("diffeo", 0), ("freeze", 0), ("depth", 2),
+     ("architecture", False), ("pair_input", True), ("deformable", True), ("residual", False), ("down", "max")],
+)  # fmt: skip
 def test_settings_without_effect_are_refused(name, value):
     with pytest.raises(InputError, match=f"Setting '{name}' is the network's"):
         resolve("fast", **{name: value})

@@ -31,6 +31,7 @@ ENGINE_FOLDER = Path(__file__).resolve().parent.parent
 """The folder from which the child imports `mirrba`."""
 CANCEL_GRACE_SECONDS = 3.0
 """How long a child that was asked to stop, or has said that it is done, may take to end by itself."""
+POLL_SECONDS = 0.02
 LOG_TAIL_LINES = 5
 LOG_LIMIT_BYTES = 1_000_000
 _LINE_LIMIT_BYTES = 1_000_000
@@ -183,13 +184,11 @@ class BackgroundJob:
             self._process.kill()
         return self.state
 
-    def wait(self, timeout: float | None = None, onIdle: Callable[[], None] | None = None) -> JobState:
-        """Poll until the job is over, or for `timeout` seconds; `onIdle` is called between two polls."""
+    def wait(self, timeout: float | None = None) -> JobState:
+        """Poll until the job is over, or for `timeout` seconds."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self.poll().isFinal and (end is None or time.monotonic() < end):
-            if onIdle:
-                onIdle()
-            time.sleep(0.02)
+            time.sleep(POLL_SECONDS)
         return self.state
 
     def cancel(self) -> None:

@@ -9,7 +9,7 @@ import slicer
 
 from . import overlay
 from .backgroundJob import Event, startProcess
-from .errors import RegistrationError
+from .errors import InputError, RegistrationError
 from .registrationJob import Callbacks, Inputs, Outputs, RegistrationJob
 
 OnProgress = Callable[[Event], None]
@@ -120,8 +120,10 @@ class MIRRBARegistrationLogic:
         """Bring one baseline's segments onto each follow-up, one after the other; returns the new segmentation nodes.
 
         One that fails does not stop the others; RegistrationError then names the failed ones at the end, and what
-        succeeded stays in the scene. Raises RegistrationCancelled at once.
+        succeeded stays in the scene. Raises RegistrationCancelled at once, and InputError where a node is None.
         """
+        if baselineSegmentation is None or None in followUpVolumes:
+            raise InputError("Give a baseline segmentation and the follow-up volumes to bring it onto; one is None.")
         results, failures = [], []
         for followUp in followUpVolumes:
             try:

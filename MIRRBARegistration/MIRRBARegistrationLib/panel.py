@@ -166,8 +166,8 @@ class Panel(VTKObservationMixin):
 
     def _onTask(self, task: Task) -> None:
         if task.state is TaskState.DONE:
-            self.parameters.result = addResult(task.job, task.isKept)
-            if not task.isKept:
+            self.parameters.result = addResult(task.job)
+            if not task.job.isStoppedEarly:
                 self.method.rememberDuration(task.request.config, task.job.metrics["seconds"])
             self.review.open()
         self.propagate.showTask(task)

@@ -19,12 +19,13 @@ from typing import Any
 import slicer
 
 from . import nodes
-from .backgroundJob import BackgroundJob, Event, JobState, StartProcess, startProcess
+from .backgroundJob import POLL_SECONDS, BackgroundJob, Event, JobState, StartProcess, startProcess
 from .errors import InputError, RegistrationCancelled, RegistrationError
 from .guess import OUTPUT_ATTRIBUTE
-from .resultFiles import checkResultFiles
+from .resultFiles import RESULT_FILE, checkResultFiles
 
 SCHEMA = 1
+_METRICS = "metrics.json"
 _REMOVED = "A volume or segmentation of this registration was removed from the scene while it ran; nothing was loaded."
 
 
@@ -92,10 +93,13 @@ class RegistrationJob:
         self.inputs = inputs
         self.outputs = outputs
         self.metrics: dict[str, Any] | None = None
+        self.isStoppedEarly = False
+        """Of a run that is done: its result is what `keep` found."""
         self.error: RegistrationError | None = None
         self.logText = ""
         self._callbacks = callbacks or Callbacks()
         self._told = False
+        self._end: JobState | None = None
         self._previewFile: str | None = None
         self.jobFolder = _makeJobFolder()
         # it holds patient data: it goes with this object, or with the application, unless asked for
@@ -113,7 +117,7 @@ class RegistrationJob:
 
     @property
     def state(self) -> JobState:
-        return self._job.state
+        return self._end or self._job.state
 
     def start(self) -> None:
         self._job.start()
@@ -128,18 +132,15 @@ class RegistrationJob:
             self._conclude(JobState.FAILED, RegistrationError(_REMOVED, "input"))
         else:
             self._showPreview()
-        return state
+        return self.state
 
     def wait(self, onIdle: Callable[[], None] | None = None) -> JobState:
         """Poll until the run is over; `onIdle` keeps an application alive meanwhile."""
-
-        def idle() -> None:
-            self._showPreview()
+        while not self.poll().isFinal:
             if onIdle:
                 onIdle()
-
-        self._job.wait(onIdle=idle)
-        return self.poll()
+            self._job.wait(POLL_SECONDS)
+        return self.state
 
     def keep(self) -> None:
         """End early: the results are those of what has been found so far."""
@@ -186,7 +187,7 @@ class RegistrationJob:
     def _conclude(self, state: JobState, error: RegistrationError | None = None) -> None:
         if self._told:
             return
-        self._told = True
+        self._told, self._end = True, state
         self.logText = self._job.logText()
         self._job.close()
         self._removeJobFolder()
@@ -224,7 +225,7 @@ class RegistrationJob:
         inputs, outputs = self.inputs, self.outputs
         if self._hasLostNodes():
             raise RegistrationError(_REMOVED, "input")
-        metrics = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+        metrics, told = (json.loads((results / name).read_text(encoding="utf-8")) for name in (_METRICS, RESULT_FILE))
         transform = outputs.transform is not False and nodes.readTransform(results / "transform.h5")
         volume = outputs.volume is not False and nodes.readVolume(results / "warped.nii.gz")
         segmentation = outputs.segmentation is not False and nodes.readSegmentation(
@@ -242,6 +243,7 @@ class RegistrationJob:
         for node in outputs.nodes():
             node.SetAttribute(OUTPUT_ATTRIBUTE, "1")
         self.bringMoving()
+        self.isStoppedEarly = told["stopped_early"]
         self.metrics = metrics
 
 

@@ -58,13 +58,13 @@ COLUMNS = (
 )
 
 
-def addResult(job: RegistrationJob, isKept: bool = False):
-    """The table node of a job that is done, in the scene and beside the fixed volume. `isKept`: it was ended early."""
+def addResult(job: RegistrationJob):
+    """The table node of a job that is done, in the scene and beside the fixed volume."""
     inputs, outputs = job.inputs, job.outputs
     scene = inputs.fixedVolume.GetScene()
     table = slicer.vtkMRMLTableNode()
     name = f"{inputs.movingVolume.GetName()} to {inputs.fixedVolume.GetName()} result"
-    table.SetName(scene.GenerateUniqueName(f"{name}, stopped early" if isKept else name))
+    table.SetName(scene.GenerateUniqueName(f"{name}, stopped early" if job.isStoppedEarly else name))
     table.SetAttribute(RESULT_ATTRIBUTE, "1")  # before it is in the scene: the selector looks once
     _fill(table, job.metrics.get("segments", []), _unit(inputs.fixedVolume))
     table = scene.AddNode(table)

@@ -371,7 +371,7 @@ def _doneText(tasks: list[Task]) -> str:
     if len(tasks) > 1:
         return _("Done: {count} follow-ups.").format(count=len(tasks))
     metrics = tasks[0].job.metrics
-    text = _("Stopped early, after {time}") if tasks[0].isKept else _("Done in {time}")
+    text = _("Stopped early, after {time}") if tasks[0].job.isStoppedEarly else _("Done in {time}")
     parts = [text.format(time=durationText(metrics["seconds"]))]
     for key, label in (("dice_organs", _("Dice of organs")), ("dice_lesions", _("Dice of lesions"))):
         if metrics.get(key) is not None:

@@ -28,8 +28,6 @@ class Task:
     state: TaskState = TaskState.WAITING
     job: RegistrationJob | None = None
     error: RegistrationError | None = None
-    isKept: bool = False
-    """Ended early, with what there was."""
 
 
 @dataclass
@@ -87,7 +85,6 @@ class RunQueue:
     def keep(self) -> None:
         """End the running task with its present state as the result; those that wait follow."""
         if self.current is not None:
-            self.current.isKept = True
             self.current.job.keep()
 
     def close(self) -> None:

@@ -117,7 +117,10 @@ PRESETS: dict[str, Preset] = dict(
 )
 
 INITIALISATIONS = ("none", "centre", "rigid", "affine")
-NETWORK_ALONE = ("depth", "iterations", "learning_rate", "smooth", "diffeo", "freeze", "residual", "down", "up")
+NETWORK_ALONE = (
+    *("depth", "iterations", "learning_rate", "smooth", "diffeo", "freeze"),
+    *("architecture", "pair_input", "deformable", "residual", "down", "up"),
+)
 _CHOICES = {"down": ("conv", "max"), "up": ("conv", "linear")}
 
 

@@ -120,15 +120,10 @@ class Segmentation:
         The transform maps points of the reference to points of this segmentation (mm, LPS). A segment that vanishes
         stays, with an empty mask. Segments that do not overlap share one label map, hence one resampling.
         """
-        resampler = sitk.ResampleImageFilter()
-        resampler.SetInterpolator(sitk.sitkNearestNeighbor)
-        resampler.SetTransform(transform)
-        resampler.SetSize(reference.size)
-        resampler.SetOutputSpacing(reference.spacing)
-        resampler.SetOutputOrigin(reference.origin)
-        resampler.SetOutputDirection(reference.direction)
         layers, places = _layers(self)
-        warped = [sitk.GetArrayFromImage(resampler.Execute(self.geometry.image(layer))) for layer in layers]
+        images = [self.geometry.image(layer) for layer in layers]
+        laid = [reference.resample(image, transform, sitk.sitkNearestNeighbor) for image in images]
+        warped = [sitk.GetArrayFromImage(image) for image in laid]
         segments = tuple(
             replace(segment, labels=warped[layer], value=label)
             for segment, (layer, label) in zip(self.segments, places, strict=True)
@@ -147,7 +142,8 @@ class Segmentation:
     def write(self, path: str | Path) -> None:
         """Write a `.seg.nrrd` as 3D Slicer does: names, colours, tags, overlapping segments in layers.
 
-        Raises InputError if the name does not end with `.seg.nrrd` or the file cannot be written.
+        Raises InputError if the name does not end with `.seg.nrrd`; a file that cannot be written is ITK's
+        RuntimeError, as for any image.
         """
         if not str(path).lower().endswith(".seg.nrrd"):
             raise InputError(f"{path}: segmentations are written as .seg.nrrd; choose a name that ends so.")
@@ -159,10 +155,7 @@ class Segmentation:
             image = self.geometry.image(np.stack(layers, axis=-1), is_vector=True)
         for key, value in self._header(places).items():
             image.SetMetaData(key, value)
-        try:
-            sitk.WriteImage(image, str(path), useCompression=True)
-        except RuntimeError as error:
-            raise InputError(f"{path}: cannot be written; check that the folder exists and has space.") from error
+        sitk.WriteImage(image, str(path), useCompression=True)
 
     def _header(self, places: list[tuple[int, int]]) -> dict[str, str]:
         """The keys of Slicer's segmentation storage; `places` are the (layer, label value) of each segment."""
@@ -308,13 +301,8 @@ def _layers(segmentation: Segmentation) -> tuple[list[Labels], list[tuple[int, i
 
 def bounding_box(mask: Mask) -> Box | None:
     """The smallest box around the voxels of a mask; None if it has none."""
-    box = []
-    for axis in range(3):
-        inside = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        if not inside.size:
-            return None
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    return box[0], box[1], box[2]
+    found: list[Box | None] = ndimage.find_objects(mask.view(np.uint8), max_label=1)
+    return found[0]
 
 
 def _boxes(labels: Labels) -> list[Box | None] | None:

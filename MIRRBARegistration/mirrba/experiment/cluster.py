@@ -131,11 +131,13 @@ def needs_gpu(method: Method, settings: Settings) -> bool:
     """A method that will compute on a GPU takes one for itself."""
     if method.backend not in GPU_BACKENDS:
         return False
-    return settings.device.startswith("cuda") or (settings.device == "auto" and bool(_gpus()))
+    return settings.device.startswith("cuda") or (settings.device == "auto" and bool(_gpus("auto")))
 
 
-def _gpus() -> list[str]:
-    return [device.name for device in devices.available() if device.name.startswith("cuda")]
+def _gpus(asked: str) -> list[str]:
+    """Those that `--device` allows: all of this machine's, or the one that it names."""
+    there = [device.name for device in devices.available() if device.name.startswith("cuda")]
+    return [name for name in there if asked in ("auto", "cuda", name)]
 
 
 def _memory_gb() -> float:
@@ -171,7 +173,7 @@ def _client(
             yield client
         return
     count = fitting_workers(settings.threads, workers)
-    gpus = _gpus() if any(needs_gpu(method, settings) for method in methods) else []
+    gpus = _gpus(settings.device) if any(needs_gpu(method, settings) for method in methods) else []
     with (
         dask.config.set(patient),
         _local_cluster(count, gpus) as cluster,
