@@ -397,16 +397,3 @@ def test_every_label_points_to_a_widget_that_exists():
     buddies = [buddy for widget in widgets() for buddy in properties(widget).get("buddy", [])]
     assert len(buddies) == len(set(buddies))
     assert set(buddies) <= names
-
-
-def test_no_two_widgets_of_a_section_share_a_key():
-    sections = [item for item in widgets() if item.get("class") == "ctkCollapsibleButton"]
-    for section in sections:
-        texts = [text for widget in section.iter("widget") for text in properties(widget).get("text", [])]
-        keys = [key.lower() for text in texts for key in re.findall(r"&(\w)", text)]
-        assert len(keys) == len(set(keys)), (section.get("name"), keys)
-
-
-def test_the_tab_order_names_widgets_that_exist():
-    stops = [item.text for item in panel().iter("tabstop")]  # none: the order in the file
-    assert set(stops) <= {widget.get("name") for widget in interactive()}

@@ -28,5 +28,5 @@ class InputError(RegistrationError):
 class RegistrationCancelled(RegistrationError):
     """The user stopped the run; nothing in the scene has changed."""
 
-    def __init__(self, message: str = "The registration was cancelled.") -> None:
-        super().__init__(message, kind="cancelled")
+    def __init__(self) -> None:
+        super().__init__("The registration was cancelled.", kind="cancelled")

@@ -29,7 +29,10 @@ _BINARY_LABELMAP = "Binary labelmap"
 
 
 def exportVolume(volumeNode, path: Path) -> None:
-    """Write a scalar volume, voxels unchanged, in world coordinates. Errors: InputError."""
+    """Write a scalar volume, voxels unchanged, in world coordinates.
+
+    Errors: InputError for a node that cannot be written as it lies, RegistrationError where the disk is full.
+    """
     worldVolume = _volumeInWorld(volumeNode)
     _write(slicer.vtkMRMLVolumeArchetypeStorageNode(), worldVolume, path, volumeNode.GetName())
 
@@ -38,7 +41,7 @@ def exportSegmentation(segmentationNode, path: Path, referenceVolume, segmentIDs
     """Write a segmentation, or some of its segments, as .seg.nrrd in world coordinates; overlaps are kept.
 
     Segments that exist as surfaces only are made into label maps on the grid of the reference volume.
-    Errors: InputError.
+    Errors: as `exportVolume`.
     """
     copy = slicer.vtkMRMLSegmentationNode()
     copy.SetName(segmentationNode.GetName())
@@ -62,7 +65,7 @@ def exportTransform(transformNode, path: Path, fixedVolume) -> None:
 
     The node's own parents are included. Linear, B-spline and displacement field transforms, alone or in a row, are
     written as they are; what ITK has no class for (inverses, thin plate splines) is sampled over the fixed volume.
-    Errors: InputError.
+    Errors: as `exportVolume`.
     """
     fromWorld = vtk.vtkGeneralTransform()
     transformNode.GetTransformFromWorld(fromWorld)
@@ -219,7 +222,10 @@ def coarseGridOver(volumeNode):
 
 
 def readTransform(path: Path):
-    """A transform node (in no scene) whose from-parent transform is the file's map of fixed to moving points."""
+    """A transform node (in no scene) whose from-parent transform is the file's map of fixed to moving points.
+
+    Errors: RegistrationError, as of the two below, for a file that cannot be read.
+    """
     transformNode = slicer.vtkMRMLTransformNode()
     _read(slicer.vtkMRMLTransformStorageNode(), transformNode, path)
     # Slicer reads a displacement field as cubic; the engine and SimpleITK interpolate it linearly
@@ -300,13 +306,26 @@ def _inScene(read, target, fixedVolume, name: str):
         read.SetName(scene.GenerateUniqueName(name))
         target = scene.AddNode(read)
     target.SetAndObserveTransformNodeID(None)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    fixedItem = hierarchy.GetItemByDataNode(fixedVolume)
-    parent = hierarchy.GetItemParent(fixedItem) if fixedItem else hierarchy.GetSceneItemID()
-    if not hierarchy.GetItemByDataNode(target):
-        hierarchy.CreateItem(parent, target)
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(target), parent)
+    placeBeside(target, fixedVolume)
     return target
+
+
+# Subject hierarchy
+
+
+def placeBeside(node, volumeNode) -> None:
+    """Put the node's item where the volume's is; both are in one scene."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    placeUnder(node, hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID())
+
+
+def placeUnder(node, parent: int) -> int:
+    """Put the node's item under the parent; the application has made one already, a scene alone has not."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(parent, node)
+    hierarchy.SetItemParent(item, parent)
+    return item
 
 
 # Files

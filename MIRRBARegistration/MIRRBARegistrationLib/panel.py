@@ -40,7 +40,10 @@ class Panel(VTKObservationMixin):
         self.propagate = PropagatePanel(ui, self.run.start)
         self.engine = EnginePanel(ui, requirementsPath, self._onEngineReady)
         self._parts = (self.input, self.method, self.review, self.run, self.propagate)
-        self._isUpdateDue = False
+        self._lookTimer = qt.QTimer()  # Slicer's own singleShot leaves a timer behind each time
+        self._lookTimer.setSingleShot(True)
+        self._lookTimer.setInterval(0)
+        self._lookTimer.connect("timeout()", self._lookAgain)
         self._isImporting = False
         self._areViewsLost = False
         """Whether the application has chosen volumes for the views by itself."""
@@ -104,6 +107,7 @@ class Panel(VTKObservationMixin):
         self.review.exit()
         self.setParameters(None)
         self.method.close()
+        self._lookTimer.stop()
         self.removeObservers()
 
     def _isSame(self, parameters) -> bool:
@@ -121,12 +125,10 @@ class Panel(VTKObservationMixin):
 
     def _onSceneChanged(self, caller, event) -> None:
         """Nodes come in many pieces: look once, when the application has time."""
-        if not self._isUpdateDue and self.parameters is not None:
-            self._isUpdateDue = True
-            qt.QTimer.singleShot(0, self._lookAgain)
+        if self.parameters is not None:
+            self._lookTimer.start()
 
     def _lookAgain(self) -> None:
-        self._isUpdateDue = False
         if not self._isImporting:
             self.input.guess()
             self.update()

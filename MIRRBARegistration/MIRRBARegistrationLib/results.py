@@ -14,6 +14,7 @@ from typing import Any
 import slicer
 import vtk
 
+from .nodes import placeBeside
 from .registrationJob import RegistrationJob
 
 RESULT_ATTRIBUTE = "MIRRBA.Result"
@@ -84,7 +85,7 @@ def addResult(job: RegistrationJob):
     ):
         if node not in (None, False):
             table.SetNodeReferenceID(f"MIRRBA.{role}", node.GetID())
-    _placeBeside(table, inputs.fixedVolume)
+    placeBeside(table, inputs.fixedVolume)
     return table
 
 
@@ -205,12 +206,3 @@ def _unit(volumeNode) -> str:
     units = volumeNode.GetVoxelValueUnits()
     meaning = " ".join(filter(None, (units.GetCodeValue(), units.GetCodeMeaning()))) if units is not None else ""
     return "SUV" if "suv" in meaning.lower() or "standardized uptake" in meaning.lower() else ""
-
-
-def _placeBeside(table, fixedVolume) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(table.GetScene())
-    fixedItem = hierarchy.GetItemByDataNode(fixedVolume)
-    parent = hierarchy.GetItemParent(fixedItem) if fixedItem else hierarchy.GetSceneItemID()
-    if not hierarchy.GetItemByDataNode(table):
-        hierarchy.CreateItem(parent, table)
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(table), parent)

@@ -173,7 +173,7 @@ def _addStudy(hierarchy, patient: int, name: str, date: str) -> int:
 
 def _placeVolume(volume, study: int) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume.GetScene())
-    item = _placeItem(hierarchy, volume, study)
+    item = nodes.placeUnder(volume, study)
     hierarchy.SetItemAttribute(
         item, slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName(), "PT"
     )
@@ -188,18 +188,10 @@ def _placeVolume(volume, study: int) -> None:
 
 
 def _placeSegmentation(segmentation, volume, study: int) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(segmentation.GetScene())
-    _placeItem(hierarchy, segmentation, study)
+    nodes.placeUnder(segmentation, study)
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     segmentation.CreateDefaultDisplayNodes()
     segmentation.GetDisplayNode().SetVisibility2DFill(False)  # a filled lesion hides its uptake
-
-
-def _placeItem(hierarchy, node, parent: int) -> int:
-    """Put the node's item under the parent; the application has made one already, a scene alone has not."""
-    item = hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(parent, node)
-    hierarchy.SetItemParent(item, parent)
-    return item
 
 
 def _code(value: str, scheme: str, meaning: str):

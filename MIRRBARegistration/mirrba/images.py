@@ -47,7 +47,10 @@ def read_volume(path: str | Path) -> sitk.Image:
 
 
 def check_volume(image: sitk.Image, name: str) -> sitk.Image:
-    """The volume as float32 with the voxels that are not finite set to 0. Raises InputError, naming the volume."""
+    """The volume as float32, with 0 where a voxel is not finite or 1e30 and more.
+
+    Raises InputError, naming the volume.
+    """
     if image.GetDimension() != 3:
         raise InputError(f"{name}: has {image.GetDimension()} dimensions; give a single 3-D volume.")
     if image.GetNumberOfComponentsPerPixel() != 1:

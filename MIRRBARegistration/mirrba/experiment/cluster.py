@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,18 +58,16 @@ def run_cohort(
     workers: int | None = None,
     *,
     retry_failed: bool = False,
-    files: Mapping[tuple[str, str], Mapping[str, Path]] | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Record]:
     """A record for every pair × method, pair by pair; stored ones are used again, failed ones are among them.
 
     `scheduler` is the address of a cluster whose workers see the same folders; otherwise `workers` processes are
-    started here. `files` are those of `run_pair` by (pair, method). Raises Cancelled after Ctrl-C, InputError for a
-    cluster that cannot be had.
+    started here. Raises Cancelled after Ctrl-C, InputError for a cluster that cannot be had.
     """
     store = Store(store.folder.absolute())
     with _client(scheduler, workers, settings, methods) as client:
-        futures = _submitted(client, pairs, methods, settings, store, retry_failed, files or {})
+        futures = _submitted(client, pairs, methods, settings, store, retry_failed)
         try:
             found = _collected(client, futures, tell)
         except KeyboardInterrupt:
@@ -228,7 +226,6 @@ def _submitted(
     settings: Settings,
     store: Store,
     retry_failed: bool,
-    files: Mapping[tuple[str, str], Mapping[str, Path]],
 ) -> dict[Future[Any], Record]:
     """The futures, each with the empty record of what it will bring, in order."""
     futures: dict[Future[Any], Record] = {}
@@ -239,14 +236,13 @@ def _submitted(
     for pair in pairs:
         place = _absolute(pair)
         for method in ordered:
-            needed = files.get((pair.name, method.name), {})
             training = trainings.get((pair.name, method.name))
             if training is not None and training.key not in by_key:
                 by_key[training.key] = _submitted_training(
                     client, training, store, retry_failed, _name(futures, training.key), -len(futures)
                 )
                 futures[by_key[training.key]] = training.record()
-            key = key_of(pair, method, settings, needed, None if training is None else training.key)
+            key = key_of(pair, method, settings, training=None if training is None else training.key)
             first = None if method.start is None else by_key.get(key_of(pair, method.start, settings))
             if training is not None:
                 first = by_key[training.key]
@@ -257,7 +253,6 @@ def _submitted(
                 settings,
                 store,
                 retry_failed,
-                needed,
                 training,
                 first,
                 key=_name(futures, f"{pair.name}-{method.name}-{key}", first is not None),
@@ -308,7 +303,6 @@ def _task(
     settings: Settings,
     store: Store,
     retry_failed: bool,
-    files: Mapping[str, Path],
     training: Training | None,
     first: Record | None,
 ) -> Record:
@@ -319,7 +313,6 @@ def _task(
         settings,
         store,
         retry_failed=retry_failed,
-        files=files,
         training=training,
         should_stop=_cancelled_here(),
     )
