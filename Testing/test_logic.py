@@ -331,6 +331,14 @@ def test_a_cancelled_run_leaves_scene_and_disk_as_they_were(application, logic, 
     assert not list(jobFolders.iterdir())
 
 
+def test_a_run_that_was_cancelled_stays_so_when_its_nodes_are_removed(application, logic, fixed, moving):
+    job = running(logic, fixed, moving)
+    job.cancel()
+    application.scene.RemoveNode(fixed)
+    assert job.wait() is JobState.CANCELLED
+    assert isinstance(job.error, RegistrationCancelled)
+
+
 def test_callbacks_come_once(logic, fixed, moving):
     finished = []
     job = logic.startRegistration(fixed, moving, onFinished=finished.append)

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from mirrba.errors import InputError
+from mirrba.errors import InputError, explained
 from mirrba.geometry import Geometry
 from mirrba.segments import ROLE_TAG, Segment, Segmentation, read_segmentation, role_of_name
 
@@ -400,6 +400,12 @@ def test_missing_and_broken_files_are_refused_by_name(tmp_path):
 def test_writing_elsewhere_than_to_seg_nrrd_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"\.seg\.nrrd"):
         some_segments(grid()).write(tmp_path / "labels.nii.gz")
+
+
+def test_a_segmentation_that_cannot_be_written_is_an_error_of_the_disk(tmp_path):
+    with pytest.raises(OSError, match="is the disk full") as caught:
+        some_segments(grid()).write(tmp_path / "nowhere" / "labels.seg.nrrd")
+    assert "check the disk" in str(explained(caught.value))
 
 
 # 3D Slicer itself: masks are compared voxel by voxel through Slicer's own image-to-world matrices (RAS)

@@ -127,7 +127,7 @@ class RegistrationJob:
         state = self._job.poll()
         if state.isFinal:
             self._conclude(state)
-        elif self._hasLostNodes():
+        elif state is not JobState.CANCELLING and self._hasLostNodes():
             self._job.close()
             self._conclude(JobState.FAILED, RegistrationError(_REMOVED, "input"))
         else:
@@ -226,6 +226,7 @@ class RegistrationJob:
         if self._hasLostNodes():
             raise RegistrationError(_REMOVED, "input")
         metrics, told = (json.loads((results / name).read_text(encoding="utf-8")) for name in (_METRICS, RESULT_FILE))
+        isStoppedEarly = bool(told.get("stopped_early"))
         transform = outputs.transform is not False and nodes.readTransform(results / "transform.h5")
         volume = outputs.volume is not False and nodes.readVolume(results / "warped.nii.gz")
         segmentation = outputs.segmentation is not False and nodes.readSegmentation(
@@ -243,7 +244,7 @@ class RegistrationJob:
         for node in outputs.nodes():
             node.SetAttribute(OUTPUT_ATTRIBUTE, "1")
         self.bringMoving()
-        self.isStoppedEarly = told["stopped_early"]
+        self.isStoppedEarly = isStoppedEarly
         self.metrics = metrics
 
 

@@ -26,9 +26,10 @@ def along_axes(volume: Tensor, matrices: Sequence[Tensor], reach: int) -> Tensor
     """
     size_z, size_y, size_x = volume.shape[2:]
     along_z, along_y, along_x = matrices
-    product = volume @ along_x.T.contiguous()  # slow with a turned one
-    product = _times(along_y, product.view(-1, size_y, size_x), reach)
-    return _times(along_z, product.view(-1, size_z, size_y * size_x), reach).view(volume.shape)
+    with torch.autocast(volume.device.type, enabled=False):
+        product = volume @ along_x.T.contiguous()  # slow with a turned one
+        product = _times(along_y, product.view(-1, size_y, size_x), reach)
+        return _times(along_z, product.view(-1, size_z, size_y * size_x), reach).view(volume.shape)
 
 
 def _times(matrix: Tensor, volume: Tensor, reach: int) -> Tensor:

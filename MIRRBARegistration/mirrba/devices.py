@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -49,9 +50,19 @@ def choose(name: str) -> torch.device:
     return torch.device(wanted)
 
 
-def current(device: torch.device) -> AbstractContextManager[object]:
-    """Within it, Triton and CUDA streams use this GPU: both take the current one, whatever a tensor lies on."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+@contextmanager
+def current(device: torch.device) -> Iterator[None]:
+    """Within it, Triton and CUDA streams use this GPU: both take the current one, whatever a tensor lies on.
+
+    And products of float32 are in float32, whatever the process has allowed: sums over windows are such products.
+    """
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def label_of(device: torch.device) -> str:

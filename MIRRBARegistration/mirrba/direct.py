@@ -67,6 +67,7 @@ def compile_ahead(device: torch.device) -> None:
     field = torch.zeros(1, 3, 8, 8, 8, device=device)
     for sigma in (UPDATE_SIGMA, FIELD_SIGMA, FINEST_UPDATE_SIGMA, FINEST_FIELD_SIGMA, PLAIN_SIGMA):
         smooth(field, sigma)
+    losses.box_sum(field, CONTRAST_WINDOW)  # its first product has a GPU load a library
 
 
 def unbent(field: Tensor, sigma: float) -> Tensor:

@@ -6,6 +6,7 @@ Geometry is ITK's: (x, y, z) order, millimetres, LPS. Label maps and masks are a
 from __future__ import annotations
 
 import colorsys
+import errno
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
-from .errors import InputError
+from .errors import InputError, is_out_of_memory
 from .geometry import Geometry
 from .reading import read_image
 
@@ -142,8 +143,7 @@ class Segmentation:
     def write(self, path: str | Path) -> None:
         """Write a `.seg.nrrd` as 3D Slicer does: names, colours, tags, overlapping segments in layers.
 
-        Raises InputError if the name does not end with `.seg.nrrd`; a file that cannot be written is ITK's
-        RuntimeError, as for any image.
+        Raises InputError if the name does not end with `.seg.nrrd`, OSError if the file cannot be written.
         """
         if not str(path).lower().endswith(".seg.nrrd"):
             raise InputError(f"{path}: segmentations are written as .seg.nrrd; choose a name that ends so.")
@@ -155,7 +155,12 @@ class Segmentation:
             image = self.geometry.image(np.stack(layers, axis=-1), is_vector=True)
         for key, value in self._header(places).items():
             image.SetMetaData(key, value)
-        sitk.WriteImage(image, str(path), useCompression=True)
+        try:
+            sitk.WriteImage(image, str(path), useCompression=True)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise OSError(errno.EIO, "is the disk full?", str(path)) from error
 
     def _header(self, places: list[tuple[int, int]]) -> dict[str, str]:
         """The keys of Slicer's segmentation storage; `places` are the (layer, label value) of each segment."""

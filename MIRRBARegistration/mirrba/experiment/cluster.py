@@ -171,6 +171,8 @@ def _client(
             yield client
         return
     count = fitting_workers(settings.threads, workers)
+    if settings.device.startswith("cuda:"):
+        devices.choose(settings.device)
     gpus = _gpus(settings.device) if any(needs_gpu(method, settings) for method in methods) else []
     with (
         dask.config.set(patient),
