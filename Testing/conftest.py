@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from mirrba.process import share_cores
+from mirrba.resources import share_cores
 
 share_cores()  # before torch is imported: on a machine that does other work, too, tests take a third of the time
 

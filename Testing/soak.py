@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from mirrba import job as jobs
-from mirrba import process
+from mirrba import resources
 from mirrba.phantom import write_pairs
 from mirrba.presets import resolve
 
@@ -42,8 +42,8 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the measurements, as JSON")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"at least {SETTLING + 2} (default: {RUNS})")
     options = parser.parse_args()
-    process.share_cores()
-    process.keep_memory()
+    resources.share_cores()
+    resources.keep_memory()
     with tempfile.TemporaryDirectory() as folder:
         measured = soak(Path(folder), options.runs)
     report = {"commit": commit(), "machine": machine(), **verdict(measured), "runs": measured}

@@ -174,6 +174,8 @@ def test_a_worker_with_a_gpu_gets_what_needs_one(pairs, store, monkeypatch):
     on_gpu = dataclasses.replace(ONE, device="cuda")
     with pytest.raises(InputError, match="No worker offers a GPU"):
         cluster.run_cohort(pairs[:1], [find("identity")], on_gpu, store)
+    with pytest.raises(InputError, match="Device 'cuda:7' is not available"):
+        cluster.run_cohort(pairs[:1], [find("identity")], dataclasses.replace(ONE, device="cuda:7"), store)
     monkeypatch.setattr(cluster, "_gpus", lambda asked: ["cuda:0"])
     assert cluster.run_cohort(pairs[:1], [find("identity")], on_gpu, store)[0].done
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from . import __version__, process
+from . import __version__, resources
 from . import job as jobs
 from .bar import Bar
 from .errors import Cancelled, InputError, MirrbaError, explained
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     _write_what_can_be_written()
     options = _parser().parse_args(arguments)
-    process.share_cores()
-    process.keep_memory()
+    resources.share_cores()
+    resources.keep_memory()
     _end_as_by_ctrl_c()
     try:
         code = int(options.run(options) or 0)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from . import process
+from . import resources
 from .errors import InputError
 
 log = logging.getLogger("mirrba")
@@ -103,7 +103,7 @@ def peak_memory_mb(device: torch.device) -> float | None:
     """The most memory this process has held, MiB: for CUDA what PyTorch took of the device, else the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 2**20
-    return process.peak_memory_mb()
+    return resources.peak_memory_mb()
 
 
 def _cuda(index: int) -> Device | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import job as jobs
-from . import process
+from . import resources
 from .errors import Cancelled, InputError, MirrbaError, explained
 
 LOOK_AGAIN = 0.1  # seconds, for a word of the parent
@@ -162,8 +162,8 @@ def main(arguments: list[str]) -> int:
     events, sys.stdout = sys.stdout, sys.stderr
     if events is None:  # closed: there is no parent to work for
         return Cancelled.exit_code
-    process.share_cores()
-    process.keep_memory()
+    resources.share_cores()
+    resources.keep_memory()
     channel = Channel(events)
     try:
         if len(arguments) != 1:

@@ -171,9 +171,10 @@ def _client(
             yield client
         return
     count = fitting_workers(settings.threads, workers)
-    if settings.device.startswith("cuda:"):
-        devices.choose(settings.device)
-    gpus = _gpus(settings.device) if any(needs_gpu(method, settings) for method in methods) else []
+    needed = any(needs_gpu(method, settings) for method in methods)
+    if needed and settings.device.startswith("cuda:"):
+        devices.choose(settings.device)  # its sentence names those that are there
+    gpus = _gpus(settings.device) if needed else []
     with (
         dask.config.set(patient),
         _local_cluster(count, gpus) as cluster,

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .. import process
+from .. import resources
 from ..errors import MirrbaError, explained
 from .methods import PACKAGES, Method
 from .task import DISPLACEMENT_FILE, RESULT_FILE, Registered, Settings, Task, read_task, write_json
@@ -52,7 +52,7 @@ def run(task: Task, folder: Path) -> dict[str, Any]:
 
     fixed, moving = read_volume(task.fixed), read_volume(task.moving)
     found = backend(task.method).register(fixed, moving, folder, task)
-    peak = process.peak_memory_mb()
+    peak = resources.peak_memory_mb()
     aside = folder / f".partial-{DISPLACEMENT_FILE}"
     write_field(checked(found.displacement, fixed), aside)
     os.replace(aside, folder / DISPLACEMENT_FILE)

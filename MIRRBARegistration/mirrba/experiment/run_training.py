@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .. import devices, process
+from .. import devices, resources
 from ..images import read_volume
 from . import run_method
 from .checkpoint import write_checkpoint
@@ -35,7 +35,7 @@ def run(training: Training, folder: Path) -> dict[str, Any]:
     with devices.current(device):
         history = fit(network, examples, training.settings.seed, _tell)
     seconds = time.monotonic() - started
-    peak = process.peak_memory_mb()
+    peak = resources.peak_memory_mb()
     write_checkpoint(network, folder / CHECKPOINT_FILE)
     return {
         "device": devices.label_of(device),

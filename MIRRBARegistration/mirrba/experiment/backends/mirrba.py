@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ... import devices, process, transforms
+from ... import devices, resources, transforms
 from ...errors import InputError
 from ...geometry import Geometry
 from ...presets import resolve
@@ -19,7 +19,7 @@ from ..task import Registered, Task
 
 
 def register(fixed: sitk.Image, moving: sitk.Image, workdir: Path, task: Task) -> Registered:
-    process.keep_memory()
+    resources.keep_memory()
     config = dict(task.method.config)
     if task.method.start is not None:
         config["init"] = str(_start(task, workdir))

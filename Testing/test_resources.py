@@ -15,11 +15,11 @@ import subprocess, sys
 held = bytearray(300 * 2**20)
 sys.exit(subprocess.run([sys.executable, "-c", sys.argv[1]]).returncode)
 """
-PEAK = "from mirrba.process import peak_memory_mb; print(peak_memory_mb())"
+PEAK = "from mirrba.resources import peak_memory_mb; print(peak_memory_mb())"
 FAULTS = """
 import resource, sys
 import numpy as np
-from mirrba.process import keep_memory
+from mirrba.resources import keep_memory
 if sys.argv[1] == "kept":
     keep_memory()
 def faults():
