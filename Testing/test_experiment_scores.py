@@ -8,10 +8,10 @@ import SimpleITK as sitk
 from mirrba import metrics
 from mirrba.experiment.cohort import Pair, read_cohort
 from mirrba.experiment.displacement import as_transform
-from mirrba.experiment.recompute import recompute
 from mirrba.experiment.scores import score
 from mirrba.geometry import Geometry
 from mirrba.transforms import displacement_field, read_transform
+from recompute import recompute
 
 
 @pytest.fixture(scope="module")

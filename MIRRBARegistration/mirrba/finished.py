@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .progress import Progress
+from .writing import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,12 +138,7 @@ def _write(found: Tensors, path: Path) -> None:
     """Whole or not at all, and there after a power cut."""
     import torch
 
-    aside = path.with_suffix(".partial")
-    try:
-        with aside.open("wb") as file:
-            torch.save(found, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole(path) as aside, aside.open("wb") as file:
+        torch.save(found, file)
+        file.flush()
+        os.fsync(file.fileno())

@@ -26,6 +26,7 @@ from .one_writer import alone_in
 from .paths import check_name
 from .presets import INITIALISATIONS, Config, resolve
 from .quiet import quiet_itk
+from .writing import whole, write_json
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -217,14 +218,11 @@ class Previews:
         import SimpleITK as sitk
 
         name = f"preview-{self._count + 1}.nrrd"
-        aside = self._folder / f".{name}"
         try:
-            sitk.WriteImage(image, str(aside), useCompression=False)
-            os.replace(aside, self._folder / name)
+            with whole(self._folder / name) as aside:
+                sitk.WriteImage(image, str(aside), useCompression=False)
         except (OSError, RuntimeError):  # the latter is ITK's
             self._warn()
-            with suppress(OSError):
-                aside.unlink()
             return
         self._count += 1
         self._tell({"event": "preview", "file": name, **{key: self._progress[key] for key in ("stage", "level")}})
@@ -349,8 +347,8 @@ def _write(
         )
         scores["seconds"] = result.provenance["seconds"]
         scores["peak_memory_mb"] = result.provenance["peak_memory_mb"]
-        _write_json(staging / "metrics.json", scores)
-        _write_json(staging / RESULT_FILE, _provenance(job, sums, result, staging))
+        write_json(staging / "metrics.json", scores)
+        write_json(staging / RESULT_FILE, _provenance(job, sums, result, staging))
         _publish(staging, output)
     return scores
 
@@ -458,10 +456,6 @@ def _to_disk(path: Path) -> None:
     """So that a power cut leaves no result.json beside files that are not there."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

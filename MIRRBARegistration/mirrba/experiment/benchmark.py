@@ -19,11 +19,11 @@ from ..errors import InputError
 from ..images import read_volume
 from ..phantom import check_asked, write_pairs
 from ..phantom.warped import REVISION, write_warped
+from ..writing import write_text
 from . import figures
 from .cluster import cores
 from .cohort import Pair, check_apart, read_cohort
 from .methods import METHODS, PACKAGES, Method, find
-from .report import write_text
 from .run_pair import run_pair
 from .scoreboard import METRICS, Scoreboard
 from .statistics import SIGNIFICANT, Comparison

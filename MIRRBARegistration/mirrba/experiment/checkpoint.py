@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,17 +9,16 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
+from ..writing import whole
 from .learning import Network
 
 SCHEMA = 1
 
 
 def write_checkpoint(network: Network, path: Path) -> None:
-    """The file appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
     weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    torch.save({"schema": SCHEMA, "network": type(network).__name__, "weights": weights}, aside)
-    os.replace(aside, path)
+    with whole(path) as aside:
+        torch.save({"schema": SCHEMA, "network": type(network).__name__, "weights": weights}, aside)
 
 
 def read_checkpoint(network: Network, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from .. import overlay
 from ..geometry import Geometry
 from ..segments import Mask
+from ..writing import whole
 from .cohort import Pair
 from .displacement import as_transform, read_field
 from .scoreboard import METRICS, Scoreboard
@@ -301,6 +301,5 @@ def _figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    aside = path.with_name(f".{path.name}")
-    figure.savefig(aside, dpi=150, format="png")
-    os.replace(aside, path)
+    with whole(path) as aside:
+        figure.savefig(aside, dpi=150, format="png")

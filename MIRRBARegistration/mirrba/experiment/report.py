@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import __version__
+from ..writing import write_text
 from . import figures
 from .claims import Finding, Judgement, judge, paper_difference
 from .cohort import Pair
@@ -47,14 +47,6 @@ def _write_table(table: Table, folder: Path) -> None:
     write_text(folder / f"{name}.md", markdown(table))
     write_text(folder / f"{name}.tex", latex(table))
     write_table_csv(table, folder / f"{name}.csv")
-
-
-def write_text(path: Path, content: str) -> Path:
-    """Whole or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(content, encoding="utf-8")
-    os.replace(aside, path)
-    return path
 
 
 def _run(board: Scoreboard, pairs: Sequence[Pair], notes: Sequence[str]) -> Iterator[str]:

@@ -22,8 +22,9 @@ from typing import Any
 
 from .. import resources
 from ..errors import MirrbaError, explained
+from ..writing import whole, write_json
 from .methods import PACKAGES, Method
-from .task import DISPLACEMENT_FILE, RESULT_FILE, Registered, Settings, Task, read_task, write_json
+from .task import DISPLACEMENT_FILE, RESULT_FILE, Registered, Settings, Task, read_task
 
 
 def main(arguments: list[str]) -> int:
@@ -53,9 +54,8 @@ def run(task: Task, folder: Path) -> dict[str, Any]:
     fixed, moving = read_volume(task.fixed), read_volume(task.moving)
     found = backend(task.method).register(fixed, moving, folder, task)
     peak = resources.peak_memory_mb()
-    aside = folder / f".partial-{DISPLACEMENT_FILE}"
-    write_field(checked(found.displacement, fixed), aside)
-    os.replace(aside, folder / DISPLACEMENT_FILE)
+    with whole(folder / DISPLACEMENT_FILE) as aside:
+        write_field(checked(found.displacement, fixed), aside)
     return described(task, found, peak)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..writing import whole
 from .statistics import Comparison, Summary, compare, summary
 from .store import Record
 
@@ -139,10 +139,8 @@ def _row(record: Record) -> dict[str, Any]:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """As CSV, whole or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w", newline="", encoding="utf-8") as file:
+    """As CSV."""
+    with whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(aside, path)

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, explained
+from ..writing import write_json
 from . import scores
 from .cohort import Pair, table_of
 from .methods import Method
-from .task import RESULT_FILE, Settings, write_json
+from .task import RESULT_FILE, Settings
 
 SCHEMA = 1
 ABANDONED = 2 * 24 * 3600  # seconds after which a folder that nobody finished is removed

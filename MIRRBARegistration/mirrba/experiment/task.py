@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
+from ..writing import write_json
 from .methods import Method
 
 if TYPE_CHECKING:
@@ -97,10 +97,3 @@ def read_job(folder: Path, made: Callable[[Any], Made]) -> Made:
         return made(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is no job of this version of mirrba ({error}).") from None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """The file appears whole or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)

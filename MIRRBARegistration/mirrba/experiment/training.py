@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..writing import write_json
 from . import process
 from .cohort import Pair
 from .folds import folds
 from .methods import Method
 from .store import Record, Store, training_key_of
-from .task import JOB_FILE, LOG_FILE, SCHEMA, Settings, read_job, write_json
+from .task import JOB_FILE, LOG_FILE, SCHEMA, Settings, read_job
 
 CHECKPOINT_FILE = "checkpoint.pt"
 KEPT = (CHECKPOINT_FILE, LOG_FILE)

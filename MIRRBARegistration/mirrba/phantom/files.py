@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..geometry import Geometry
 from ..segments import Segment, Segmentation
 from ..transforms import write_transform
+from ..writing import write_text
 from .lesions import LESION_COLOR, Lesion
 from .motion import Motion
 from .pair import Landmarks, Pair, Scan, make_pair
@@ -66,9 +67,7 @@ def write_pairs(
 def _write_centres(path: Path, folders: Sequence[Path], scanners: Sequence[Scanner]) -> None:
     """A line per pair: its folder's name and its centre."""
     lines = [f"{place.name}\t{scanner.centre}" for place, scanner in zip(folders, scanners, strict=True)]
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text("\n".join(["pair_id\tcentre", *lines]) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_text(path, "\n".join(["pair_id\tcentre", *lines]) + "\n")
 
 
 def write_pair(pair: Pair, folder: str | Path) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import SimpleITK as sitk
-
-from ..images import body_mask
-from ..segments import Segmentation
-from .cohort import ORGANS, Pair
+from mirrba.experiment.cohort import ORGANS, Pair
+from mirrba.images import body_mask
+from mirrba.segments import Segmentation
 
 
 def recompute(pair: Pair, field: sitk.Image) -> dict[str, float | None]:
