@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mirrba import fields
 from mirrba.deformable import DeformableConv3d
-from mirrba.network import CHANNELS, HEAD_START, NOISE, FreeVelocity, Level, Moving, Pyramid, filled
+from mirrba.network import CHANNELS, HEAD_START, NOISE, Conv, FreeVelocity, Level, Moving, Pyramid, by_slices, filled
 from mirrba.presets import PRESETS, resolve
 from mirrba.pyramid import level_shapes, levels_of
 
@@ -42,6 +44,34 @@ def test_every_level_of_a_fresh_network_starts_as_no_change(preset):
             state = run(model, levels, Moving(levels), level)
             assert fields.shape_of(state.velocity) == fields.shape_of(levels[level])
             assert fields.to_voxels(state.velocity).abs().max() < 0.01
+
+
+SIZES = st.tuples(*[st.integers(1, 9)] * 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=SIZES, inputs=st.integers(1, 5), stride=st.sampled_from([1, 2]), seed=st.integers(0, 10_000))
+def test_a_convolution_by_slices_is_the_convolution(size, inputs, stride, seed):
+    torch.manual_seed(seed)
+    image, weight = torch.randn(1, inputs, *size).double(), torch.randn(4, inputs, 3, 3, 3).double()
+    found = []
+    for convolve in (by_slices, lambda image, weight, stride: F.conv3d(image, weight, stride=stride, padding=1)):
+        leaves = [image.clone().requires_grad_(), weight.clone().requires_grad_()]
+        out = convolve(*leaves, stride)
+        found.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+@pytest.mark.parametrize(("side", "slices"), [(27, True), (28, False)])
+def test_pytorch_is_left_what_it_hands_to_onednn(side, slices):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        Conv(CHANNELS, CHANNELS)(torch.rand(1, CHANNELS, side, side, side)).sum().backward()
+    used = {event.key for event in profiler.key_averages()}
+    assert ("aten::conv2d" in used) == slices
+    assert "aten::mkldnn_convolution" in used
+    assert not any("slow_conv" in name for name in used), "what this is for"
 
 
 @pytest.mark.parametrize("changes", [{}, {"down": "max"}, {"up": "linear"}, {"residual": False}, {"pair_input": True}])
