@@ -50,10 +50,11 @@ COMPARED = identity,truth,default,fast,greedy
 benchmarks: .venv/peers
 	$(BIN)/mirrba benchmark --pairs 10 --methods $(COMPARED) -o build/benchmark-6mm
 	$(BIN)/mirrba benchmark --pairs 10 --spacing 8 --seed 800 --methods $(COMPARED),syn,syncc,elastix,convexadam -o build/benchmark-8mm
+	$(BIN)/mirrba benchmark --pairs 20 --spacing 8 --seed 1000 --methods $(COMPARED),syn -o build/benchmark-8mm-fresh
 	$(BIN)/mirrba benchmark --pairs 2 --spacing 4 --seed 600 --methods identity,truth,default,fast,syn -o build/benchmark-4mm
 	$(BIN)/mirrba benchmark --pairs 4 --spacing 8 --seed 800 --methods default,mirrba -o build/benchmark-network
 	$(if $(PET),$(BIN)/mirrba benchmark --pairs 0 --pet $(PET) --pet-pairs 10 --methods $(COMPARED) -o build/benchmark-pet)
-	for place in build/benchmark-*mm build/benchmark-network $(if $(PET),build/benchmark-pet); do for kind in json md; do \
+	for place in build/benchmark-*mm* build/benchmark-network $(if $(PET),build/benchmark-pet); do for kind in json md; do \
 		cp $$place/benchmark.$$kind benchmarks/results/$$(basename $$place).$$kind; done; done
 	cp build/benchmark-8mm/benchmark.png benchmarks/results/benchmark-8mm.png
 	$(BIN)/python benchmarks/lncc.py --windows 5,7,9 --repeats 1

@@ -211,6 +211,7 @@ TABLES = {
     "6 mm": lambda: benchmark("benchmark-6mm"),
     "6 mm, times": lambda: medians("benchmark-6mm"),
     "8 mm": lambda: benchmark("benchmark-8mm"),
+    "8 mm, fresh": lambda: benchmark("benchmark-8mm-fresh"),
     "4 mm": lambda: benchmark("benchmark-4mm"),
     "network": lambda: benchmark("benchmark-network"),
     "real PET": lambda: benchmark("benchmark-pet"),
