@@ -105,6 +105,11 @@ def test_a_strong_stretch_is_inverted():
     assert fields.to_voxels(fields.compose(stretch, inverse)).norm(dim=1).max() < 0.01
 
 
+def test_a_stretch_that_fixed_point_steps_lead_away_from_is_inverted():
+    inverse = fields.invert(2 * points_of((32, 32, 32)))  # p to 3 p
+    assert torch.allclose(inverse, -2 / 3 * points_of((32, 32, 32)), atol=1e-4)
+
+
 @given(scale=st.tuples(*[st.floats(-0.4, 0.6)] * 3))
 @settings(max_examples=20, deadline=None)
 def test_the_jacobian_of_a_scaling_is_its_volume_factor(scale):

@@ -241,6 +241,14 @@ def test_a_follow_up_that_fails_is_named_and_does_not_stop_the_others(
     assert slicer.util.getFirstNodeByName("segments to month 3") is None
 
 
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_propagation_without_one_of_its_nodes_does_not_begin(logic, moving, segmentation, fixed, missing):
+    nodes = [moving, segmentation, fixed]
+    nodes[missing] = None
+    with pytest.raises(InputError, match="one is None"):
+        logic.propagateSegmentation(*nodes[:2], nodes[2:])
+
+
 # Previews, and what is kept
 
 

@@ -119,17 +119,18 @@ def test_after_closing_a_reviewed_scene_the_inputs_are_asked_for_and_previews_ar
     cancels(user)
 
 
-def test_the_layout_that_the_review_replaced_comes_back_with_the_next_scene(user):
+@pytest.mark.parametrize("name", ["OneUpRedSlice", "Initial"])  # the second is Slicer's at its start, and is 0
+def test_the_layout_that_the_review_replaced_comes_back_with_the_next_scene(user, name):
     from MIRRBARegistrationLib import layout
 
     user.getsAResult(user.loadsAPair())
-    oneUp = slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView
-    layout.setArrangement(oneUp)
+    own = getattr(slicer.vtkMRMLLayoutNode, f"SlicerLayout{name}View")
+    layout.setArrangement(own)
     user.clicks(user.ui.beforeButton)
     assert layout.isShown()
     slicer.mrmlScene.Clear()
     user.application.processEvents(50)
-    assert layout.arrangement() == oneUp
+    assert layout.arrangement() == own
 
 
 @pytest.mark.parametrize("isKnown", [True, False], ids=["own layout", "module opened after the scene"])

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -297,15 +298,25 @@ def test_a_run_is_not_marked_as_stopped_early_when_it_was_not(job_folder):
     assert json.loads((job_folder / "output/result.json").read_text())["stopped_early"] is False
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_a_full_disk_costs_the_preview_and_not_the_run(job_folder):
-    (job_folder / ".preview-1.nrrd").symlink_to("/dev/full")
+def test_a_preview_that_cannot_be_written_costs_itself_and_not_the_run(job_folder):
+    (job_folder / "preview-1.nrrd").mkdir()
     write_job(job_folder, config={"start": "3"}, preview=True)
     events = finish(start(job_folder))
     (warning,) = [event["message"] for event in events if event["event"] == "warning"]
     assert "could not be written" in warning
     assert events[-1]["event"] == "done"
-    assert not list(job_folder.glob("*preview*"))
+    assert list(job_folder.glob("*preview*")) == [job_folder / "preview-1.nrrd"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_costs_the_preview_and_not_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "known")
+    (tmp_path / ".partial-known-preview-1.nrrd").symlink_to("/dev/full")
+    events = []
+    jobs.Previews(tmp_path, events.append, {"stage": "s", "level": 2}).write(sitk.Image([64, 64, 64], sitk.sitkFloat32))
+    (warning,) = events
+    assert "could not be written" in warning["message"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_previews_that_fail_are_told_once_and_tried_again(tmp_path):

@@ -35,13 +35,18 @@ def test_an_error_leaves_the_older_file_and_no_other(tmp_path: Path, error: Base
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_json_cannot_hold_leaves_the_older_file(tmp_path: Path) -> None:
+def test_of_two_that_write_a_file_at_once_the_last_stays(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    write_json(path, {"name": "Läsion"})
-    with pytest.raises(TypeError):
-        write_json(path, {"name": object()})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"name": "Läsion"}
+    with whole(path) as first, whole(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", {"name": "Läsion", "number": 1.5})
+    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == {"name": "Läsion", "number": 1.5}
 
 
 def write_half(path: Path, error: BaseException) -> None:

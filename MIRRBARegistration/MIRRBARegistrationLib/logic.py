@@ -122,8 +122,8 @@ class MIRRBARegistrationLogic:
         One that fails does not stop the others; RegistrationError then names the failed ones at the end, and what
         succeeded stays in the scene. Raises RegistrationCancelled at once, and InputError where a node is None.
         """
-        if baselineSegmentation is None or None in followUpVolumes:
-            raise InputError("Give a baseline segmentation and the follow-up volumes to bring it onto; one is None.")
+        if None in (baselineVolume, baselineSegmentation, *followUpVolumes):
+            raise InputError("Give a baseline, its segmentation and the follow-ups to bring it onto; one is None.")
         results, failures = [], []
         for followUp in followUpVolumes:
             try:

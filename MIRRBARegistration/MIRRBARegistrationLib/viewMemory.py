@@ -132,7 +132,9 @@ class ViewMemory:
 
     def closeScene(self) -> None:
         """The next scene is shown in the user's own layout; in Slicer's, where the review layout came with a file."""
-        self._arrangement = self._arrangementAtClose or slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
+        self._arrangement = self._arrangementAtClose
+        if self._arrangement is None:  # not 0, which is Slicer's at its start
+            self._arrangement = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
         self.giveBackLayout()
 
 

@@ -122,6 +122,8 @@ def _with_enough_memory(
     way: ladder.Way, config: Config, attempt: Callable[[ladder.Way], Deformation], progress: Progress
 ) -> Deformation:
     """What `attempt` gives on the first way, from `way` down the ladder, for which there is memory."""
+    if config.architecture and way.device.type == "cpu":
+        devices.supports_bfloat16(way.device)  # first asked without memory, oneDNN has been seen to crash
     while True:
         try:
             with devices.current(way.device):

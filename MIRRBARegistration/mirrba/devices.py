@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,7 @@ def prefers_bfloat16(device: torch.device) -> bool:
     return False
 
 
+@lru_cache
 def supports_bfloat16(device: torch.device) -> bool:
     """Whether a convolution in bfloat16 runs at all, forwards and backwards: tried, because some can only say so."""
     try:

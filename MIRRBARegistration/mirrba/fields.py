@@ -134,27 +134,39 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
-def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
-    """The displacement v with (p + v(p)) + u(p + v(p)) = p, to a thousandth of a voxel.
+def _gradient(displacement: Tensor) -> Tensor:
+    """∂u_j/∂p_i of a field in voxels by central differences, `[1, 3 (u_j), 3 (p_i: x, y, z), z, y, x]`."""
+    dz, dy, dx = torch.gradient(displacement, dim=(2, 3, 4))
+    return torch.stack([dx, dy, dz], dim=2)
 
-    Fixed-point steps v ← -u(p + v) bring it there, but diverge where the map stretches more than twofold, as around a
-    filling bladder: the voxels that are not there after a few go on by damped Newton steps.
+
+def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
+    """The displacement v with (p + v(p)) + u(p + v(p)) = p.
+
+    Fixed-point steps v ← v - (v + u(p + v)) bring most voxels there, but diverge where the map stretches more than
+    twofold, as around a filling bladder. What is not there after a few goes on by damped Newton steps, from the
+    beginning where it is no nearer than that.
     """
-    inverse = -displacement
-    for _ in range(FIXED_POINT_STEPS):
-        inverse = -warp(displacement, inverse)
     shape = shape_of(displacement)
-    half = _half_voxels(shape, displacement.device).view(3, 1)
-    u, points = to_voxels(displacement), unit_grid(shape, displacement.device).reshape(3, -1)
-    left = to_voxels(compose(displacement, inverse)).reshape(3, -1)
+    inverse = -displacement
+    left = compose(displacement, inverse)
+    for _ in range(FIXED_POINT_STEPS):
+        inverse = inverse - left
+        left = compose(displacement, inverse)
+    u, inverse, left = (to_voxels(field).reshape(3, -1) for field in (displacement, inverse, left))
+    inverse = torch.where(_length(left) < _length(u), inverse, 0)
     moving = (_length(left) >= CLOSE).nonzero()[:, 0]
-    inverse = to_voxels(inverse).reshape(3, -1)
+    jacobian = _gradient(u.view(1, 3, *shape))
+    jacobian += torch.eye(3, device=u.device).view(1, 3, 3, 1, 1, 1)
+    maps = torch.cat([u.view(1, 3, *shape), jacobian.reshape(1, 9, *shape)], dim=1)
+    half = _half_voxels(shape, u.device).view(3, 1)
+    points = unit_grid(shape, u.device).reshape(3, -1)
     for _ in range(iterations):
         if len(moving) == 0:
             break
         v = inverse[:, moving]
-        there = points[:, moving] + v / half
-        step = _solve(_map_jacobian(u, there), v + _at(u, there))
+        there = _at(maps, points[:, moving] + v / half)
+        step = _solve(there[3:], v + there[:3])
         length = _length(step)
         inverse[:, moving] = v - step * (2.0 / length.clamp_min(2.0))  # at most two voxels a step
         moving = moving[length >= CLOSE]
@@ -167,18 +179,11 @@ def _length(vectors: Tensor) -> Tensor:
     return (x * x + y * y + z * z).sqrt()
 
 
-def _at(field: Tensor, points: Tensor) -> Tensor:
-    """`[1, 3, z, y, x]` at unit coordinates `[3, n]`, trilinear: `[3, n]`."""
+def _at(maps: Tensor, points: Tensor) -> Tensor:
+    """`[1, c, z, y, x]` maps at unit coordinates `[3, n]`, trilinear: `[c, n]`."""
     count = points.shape[1]
     points = F.pad(points, (0, -count % MOST_SLABS))  # else so many may not divide by the number of slabs
-    return _sampled(field, points.T.reshape(1, -1, 1, 1, 3)).reshape(3, -1)[:, :count]
-
-
-def _map_jacobian(u: Tensor, points: Tensor) -> Tensor:
-    """Of p → p + u(p), u in voxels, at unit coordinates `[3, n]`, by central differences: `[9, n]`, row by row."""
-    voxels = torch.diag(1 / _half_voxels(shape_of(u), u.device).flatten())
-    slopes = [(_at(u, points + voxel) - _at(u, points - voxel)) / 2 for voxel in voxels[:, :, None]]
-    return (torch.stack(slopes, dim=1) + torch.eye(3, device=u.device)[:, :, None]).flatten(0, 1)
+    return _sampled(maps, points.T.reshape(1, -1, 1, 1, 3)).reshape(len(maps[0]), -1)[:, :count]
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from . import fields
+from . import devices, fields
 from .errors import is_out_of_memory
 from .geometry import Geometry
 from .transforms import Array, as_affine, displacement_field, from_voxels, tapered, then
@@ -23,7 +23,8 @@ def inverse_displacement(displacement: Array, device: torch.device = CPU) -> Arr
     """
     field = fields.unit_field(displacement)
     try:
-        return fields.voxel_field(fields.invert(field.to(device)))
+        with devices.current(device):
+            return fields.voxel_field(fields.invert(field.to(device)))
     except RuntimeError as error:
         if device == CPU or not is_out_of_memory(error):
             raise

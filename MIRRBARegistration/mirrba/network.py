@@ -50,21 +50,24 @@ class Conv(nn.Conv3d):
 
 def _is_slow(features: Tensor) -> bool:
     """Whether PyTorch would convolve `[1, c, z, y, x]` by itself, in several times the time that oneDNN takes for it:
-    on a CPU, in float32, where batch, channels, z and y multiply to so little.
+    on a CPU, in float32, where batch, channels, z and y multiply to so little. With a channel or two it makes no odds.
     """
-    few = math.prod(features.shape[:4]) <= 20480
-    return few and features.device.type == "cpu" and features.dtype == torch.float32
+    few = math.prod(features.shape[:4]) <= 20480 and features.shape[1] > 2
+    on_cpu = features.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    in_full = features.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return few and on_cpu and in_full and len(features) == 1
 
 
 def by_slices(features: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """`F.conv3d` of `[1, c, z, y, x]` with 3×3×3 and a padding of one, as a 2-D convolution of every slice and the two
-    beside it, side by side as channels.
+    """`F.conv3d` of `[1, c, z, y, x]` with 3×3×3 and a padding of one, as the sum of three 2-D convolutions: of every
+    slice, and of the two beside it.
     """
     depth = features.shape[2]
     slices = F.pad(features, (0, 0, 0, 0, 1, 1))[0].transpose(0, 1)
-    beside = torch.cat([slices[k : k + depth : stride] for k in range(3)], dim=1)
-    found = F.conv2d(beside, weight.transpose(1, 2).flatten(1, 2), stride=stride, padding=1)
-    return found.transpose(0, 1)[None]
+    below, at, above = (
+        F.conv2d(slices[k : k + depth : stride], weight[:, :, k], stride=stride, padding=1) for k in range(3)
+    )
+    return (below + at + above).transpose(0, 1)[None]
 
 
 class TransposedConv(nn.ConvTranspose3d):
