@@ -5,7 +5,6 @@ Both give the velocity of a level from that of the level below, so the optimisat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -26,6 +25,7 @@ SLOPE = 0.2
 RANGE = 0.4  # of the unit velocity that one level can add
 NOISE = 1e-3  # standard deviation of the free velocity's start (section 4.3)
 FULL = 16  # channels that matrix units take at once
+TOO_SMALL = 20480  # numbers, up to which PyTorch hands no volume to oneDNN
 HEAD_START = 1e-5  # a level must start as no change, not as a random residual of a voxel or two
 
 
@@ -50,12 +50,12 @@ class Conv(nn.Conv3d):
 
 def _is_slow(features: Tensor) -> bool:
     """Whether PyTorch would convolve `[1, c, z, y, x]` by itself, in several times the time that oneDNN takes for it:
-    on a CPU, in float32, where batch, channels, z and y multiply to so little. With a channel or two it makes no odds.
+    on a CPU, in float32, where channels, z and y multiply to so little. With a channel or two, slices gain nothing.
     """
-    few = math.prod(features.shape[:4]) <= 20480 and features.shape[1] > 2
+    count, channels, depth, height = features.shape[:4]
+    few = count == 1 and channels > 2 and channels * depth * height <= TOO_SMALL
     on_cpu = features.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    in_full = features.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return few and on_cpu and in_full and len(features) == 1
+    return few and on_cpu and features.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
 
 def by_slices(features: Tensor, weight: Tensor, stride: int) -> Tensor:
