@@ -294,6 +294,17 @@ def test_what_was_left_behind_is_swept_when_it_is_old(store):
     assert partial_folders(store) == [new]
 
 
+def test_what_a_killed_rescoring_left_behind_is_swept_when_it_is_old(pair, store):
+    place = store.place(run(pair, "identity", store))
+    new, old = (place / f".partial-{word}-result.json" for word in ("0a1b2c3d", "4e5f6a7b"))
+    for path in (new, old):
+        path.write_text("{")
+    os.utime(old, (1e9, 1e9))
+    store.sweep()
+    assert list(place.glob(".*")) == [new]
+    assert (place / "result.json").exists()
+
+
 def test_a_result_that_another_process_stored_meanwhile_stays(pair, store):
     first = run(pair, "identity", store)
     work = store.work_folder("identity")

@@ -142,6 +142,10 @@ class Store:
             with suppress(OSError):
                 if time.time() - max(p.stat().st_mtime for p in (work, *work.iterdir())) > ABANDONED:
                     shutil.rmtree(work, ignore_errors=True)
+        for file in self.folder.glob("*/*/.partial-*"):  # of a record that was being written again
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > ABANDONED:
+                    file.unlink()
 
 
 def key_of(
