@@ -140,12 +140,17 @@ class Store:
         """Remove what runs that were killed have left behind."""
         for work in self.folder.glob("*/.partial-*"):
             with suppress(OSError):
-                if time.time() - max(p.stat().st_mtime for p in (work, *work.iterdir())) > ABANDONED:
+                if _is_abandoned(work, *work.iterdir()):
                     shutil.rmtree(work, ignore_errors=True)
         for file in self.folder.glob("*/*/.partial-*"):  # of a record that was being written again
             with suppress(OSError):
-                if time.time() - file.stat().st_mtime > ABANDONED:
+                if _is_abandoned(file):
                     file.unlink()
+
+
+def _is_abandoned(*paths: Path) -> bool:
+    """Whether none of them was written for so long that nobody is at work there."""
+    return time.time() - max(path.stat().st_mtime for path in paths) > ABANDONED
 
 
 def key_of(
