@@ -53,19 +53,86 @@ def test_a_preview_hides_the_outlines_of_every_result(user):
     assert [seen(result.segmentation) for result in results] == [False, True]
 
 
-def test_segments_that_a_script_has_warped_are_hidden_while_a_result_is_looked_at(user):
+def aSegmentation(name, volume=None):
+    """Drawn on the volume; without one, as from a file, which does not say on what."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    if volume is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return node
+
+
+def test_only_what_is_drawn_on_the_pair_stays_while_its_result_is_looked_at(user):
     from MIRRBARegistrationLib.guess import OUTPUT_ATTRIBUTE
 
     pair = user.loadsAPair()
-    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Of the user")
-    made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Warped by a script")
-    made.SetAttribute(OUTPUT_ATTRIBUTE, "1")
-    for node in (own, made):
-        node.CreateDefaultDisplayNodes()
+    organs = aSegmentation("Organs", pair.followUpVolume)
+    others = [
+        aSegmentation("Another patient's", anotherPatient(user, pair)),
+        aSegmentation("From a file"),
+        aSegmentation("Warped by a script", pair.followUpVolume),
+    ]
+    others[2].SetAttribute(OUTPUT_ATTRIBUTE, "1")
     user.getsAResult(pair)
-    assert (seen(own), seen(made)) == (True, False)
+    assert [seen(node) for node in (organs, *others)] == [True, False, False, False]
+    for node in others:
+        node.GetDisplayNode().SetVisibility(True)  # the user asks for them
+    user.clicks(user.ui.beforeButton)
+    user.getsAResult(pair)
+    assert [seen(node) for node in (organs, *others)] == [True, True, True, True]
     user.widget.exit()
-    assert (seen(own), seen(made)) == (True, True)
+    assert [seen(node) for node in (organs, *others)] == [True, True, True, True]
+
+
+def test_what_was_drawn_on_another_image_of_the_study_stays(user):
+    """As the organs on the CT of a PET/CT."""
+    from MIRRBARegistrationLib.nodes import placeUnder
+
+    pair = user.loadsAPair()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    studies = [hierarchy.CreateStudyItem(patient, name) for name in ("Baseline", "Follow-up", "Second follow-up")]
+    placeUnder(pair.baselineVolume, studies[0])
+    placeUnder(pair.followUpVolume, studies[1])
+    ofCT = [aSegmentation(f"Organs {number}", anotherPatient(user, pair)) for number in range(3)]
+    for node, study in zip(ofCT, studies, strict=True):
+        placeUnder(node, study)
+    user.getsAResult(pair)
+    assert [seen(node) for node in ofCT] == [True, True, False]
+
+
+def test_what_was_hidden_is_there_where_it_belongs(user):
+    pair = user.loadsAPair()
+    another = anotherPatient(user, pair)
+    ours, theirs = aSegmentation("Ours", pair.followUpVolume), aSegmentation("Theirs", another)
+    first = user.getsAResult(pair)
+    user.getsAResult(pair, fixedVolume=another)
+    assert (seen(ours), seen(theirs)) == (False, True)
+    user.parameters.result = first.table
+    assert (seen(ours), seen(theirs)) == (True, False)
+    user.widget.exit()
+    assert (seen(ours), seen(theirs)) == (True, True)
+
+
+def test_what_is_loaded_during_a_review_stays_unless_it_is_of_another_image(user):
+    pair = user.loadsAPair()
+    another = anotherPatient(user, pair)
+    user.getsAResult(pair)
+    fromFile, theirs = aSegmentation("From a file"), aSegmentation("Theirs", another)
+    user.application.processEvents(50)
+    assert (seen(fromFile), seen(theirs)) == (True, False)
+
+
+def test_a_transform_that_is_removed_while_after_is_shown_leaves_no_baseline_as_after(user):
+    from MIRRBARegistrationLib import layout
+
+    pair = user.loadsAPair()
+    result = user.getsAResult(pair, volume=False)
+    overlay = layout.compositeNode(layout.OVERLAY)
+    assert overlay.GetForegroundVolumeID() == pair.baselineVolume.GetID()
+    slicer.mrmlScene.RemoveNode(result.transform)
+    user.application.processEvents(50)
+    assert pair.baselineVolume.GetID() not in (overlay.GetBackgroundVolumeID(), overlay.GetForegroundVolumeID())
 
 
 def test_the_grid_is_that_of_one_result_and_goes_with_the_module(user):

@@ -29,7 +29,9 @@ def test_one_baseline_is_propagated_to_several_follow_ups(user):
     assert "running" in user.ui.queueList.item(0).text() or "waiting" in user.ui.queueList.item(0).text()
     user.waitsForTheEnd(180)
     assert begun == [0, 0]
-    assert [user.ui.queueList.item(k).text() for k in range(2)] == ["Follow-up PET: done", "Second follow-up: done"]
+    items = [user.ui.queueList.item(k) for k in range(2)]
+    assert [item.text() for item in items] == ["Follow-up PET: done", "Second follow-up: done"]
+    assert [item.toolTip() for item in items] == [item.text() for item in items]  # what is too long for the list
     assert {"Baseline segments to Follow-up PET", "Baseline segments to Second follow-up"} <= nodeNames(
         "vtkMRMLSegmentationNode"
     )

@@ -46,7 +46,7 @@ class Panel(VTKObservationMixin):
         self._lookTimer.connect("timeout()", self._lookAgain)
         self._isImporting = False
         self._areViewsLost = False
-        """Whether the application has chosen volumes for the views by itself."""
+        """Whether the application has chosen volumes for the views by itself, or what they show lies elsewhere."""
         for event, slot in (
             (slicer.vtkMRMLScene.NodeAddedEvent, self._onSceneChanged),
             (slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved),
@@ -120,7 +120,8 @@ class Panel(VTKObservationMixin):
     def _onNodeAboutToBeRemoved(self, caller, event, node) -> None:
         if self.parameters is not None and not self._isImporting:
             forgetNode(self.parameters, node)
-            if node.IsA("vtkMRMLVolumeNode") and not node.GetHideFromEditors():
+            isVolume = node.IsA("vtkMRMLVolumeNode") and not node.GetHideFromEditors()
+            if isVolume or self.review.isUnder(node):
                 self._areViewsLost = True  # rows move in the views' lists, and their selectors choose again
 
     def _onSceneChanged(self, caller, event) -> None:

@@ -51,7 +51,7 @@ class PropagatePanel:
         """How far one of the queue's follow-ups is; a task of another panel is none of ours."""
         rows = [row for row, ours in enumerate(self._requests) if ours is task.request]
         if rows:
-            self._ui.queueList.item(rows[0]).setText(_taskText(task))
+            _tell(self._ui.queueList.item(rows[0]), task)
 
     def _showProblem(self, sentence: str) -> None:
         button = self._ui.propagateButton
@@ -66,7 +66,9 @@ class PropagatePanel:
             return  # the scene has changed since; the button says so
         self._ui.queueList.clear()
         for ours in self._requests:
-            self._ui.queueList.addItem(qt.QListWidgetItem(_taskText(Task(ours))))
+            item = qt.QListWidgetItem()
+            _tell(item, Task(ours))
+            self._ui.queueList.addItem(item)
         self._ui.queueList.visible = True
         self._start(self._requests)
 
@@ -87,7 +89,8 @@ class PropagatePanel:
         self._isFilling = False
 
 
-def _taskText(task: Task) -> str:
+def _tell(item, task: Task) -> None:
+    """How far a follow-up is; the list shows as much of it as fits its width."""
     states = {
         TaskState.WAITING: _("waiting"),
         TaskState.RUNNING: _("running…"),
@@ -95,4 +98,6 @@ def _taskText(task: Task) -> str:
         TaskState.FAILED: _("failed: {error}").format(error=task.error.message if task.error is not None else ""),
         TaskState.CANCELLED: _("cancelled"),
     }
-    return f"{task.request.inputs.fixedVolume.GetName()}: {states[task.state]}"
+    text = f"{task.request.inputs.fixedVolume.GetName()}: {states[task.state]}"
+    item.setText(text)
+    item.setToolTip(text)

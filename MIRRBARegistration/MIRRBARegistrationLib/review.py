@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import slicer
@@ -39,9 +38,11 @@ class Review:
         self._derived: dict[tuple, object] = {}
         self._table = None
         self._preview = None
+        self._pair: tuple | None = None
+        """Follow-up and baseline that are looked at."""
         self._outlines: list[tuple] = []
         self._hidden: list = []
-        """Segmentations of other results: hidden once, so that the user may show them."""
+        """Segmentations of others: hidden once, so that the user may show them."""
         self._gridOf = None
         """The transform whose grid is shown."""
 
@@ -56,7 +57,7 @@ class Review:
             return
         self._placeMoving(result, view.before)
         fixed, other = result.fixedVolume, _movingShown(result, view.before)
-        self._showOutlines(_outlines(result, view.before))
+        self._showOutlines(_outlines(result, view.before), (result.fixedVolume, result.movingVolume))
         self._showGrid(result.transform, view.grid)
         if fixed is None:
             self.showPair(None, None)
@@ -98,7 +99,8 @@ class Review:
             (inputs.fixedSegmentation, True, FOLLOW_UP_WIDTH, layout.MOVING),
             (inputs.movingSegmentation, False, BASELINE_WIDTH, layout.FIXED),
         )
-        self._showOutlines([outline for outline in outlines if _isThere(outline[0])])
+        pair = (fixedVolume, inputs.movingVolume)
+        self._showOutlines([outline for outline in outlines if _isThere(outline[0])], pair)
 
     def endPreview(self) -> None:
         """No result came of it: everything looks as it did."""
@@ -145,7 +147,7 @@ class Review:
         """The scene is closed: its nodes are nobody's any more."""
         self.clear()
         self._table = self._preview = self._gridOf = None
-        self._outlines, self._hidden = [], []
+        self._outlines, self._hidden, self._pair = [], [], None
 
     def _placeMoving(self, result: Result, before: bool) -> None:
         """The original lies where it was acquired; where no warped volume was kept, under the transform after."""
@@ -157,12 +159,17 @@ class Review:
                 if node is not None and _isFree(node):
                     self.memory.place(node, None if before else result.transform)
 
-    def _showOutlines(self, outlines: list[tuple]) -> None:
+    def _showOutlines(self, outlines: list[tuple], pair: tuple) -> None:
         """Those that belong to what is shown; until that changes, the user may show others."""
-        if outlines == self._outlines:
+        isAnotherPair = pair != self._pair
+        if outlines == self._outlines and not isAnotherPair:
             return
-        earlier, self._outlines, self._hidden = self._outlines, outlines, []
-        self._hideOthers(node for node, *_ in earlier)
+        if isAnotherPair:
+            self._giveBackOutlines()  # what was hidden may be of this one
+        self._outlines, self._pair = outlines, pair
+        shown = [node for node, *_ in outlines]
+        self._hidden = [node for node in self._hidden if node not in shown]
+        self._hideOthers(isAnotherPair)
         for node, isVisible, width, hidingView in outlines:
             node.CreateDefaultDisplayNodes()
             display = node.GetDisplayNode()
@@ -174,15 +181,19 @@ class Review:
                 display.SetViewNodeIDs(layout.viewIDsBut(hidingView))
 
     def hideNew(self) -> None:
-        """What has come to the scene since, of a script or from a file, is not of what is shown."""
-        if self._outlines:
-            self._hideOthers()
+        """What has come to the scene since, and is of another result or image. A file that says nothing stays."""
+        if self._pair is not None:
+            self._hideOthers(False)
 
-    def _hideOthers(self, more: Iterable = ()) -> None:
-        shown = [node for node, *_ in self._outlines]
-        for node in (*_segmentationsOfResults(), *more):
+    def _hideOthers(self, withUnknown: bool) -> None:
+        """Also those of which nobody knows on what they were drawn, where asked."""
+        shown, ofResults = [node for node, *_ in self._outlines], _segmentationsOfResults()
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             display = node.GetDisplayNode()
             if node in shown or node in self._hidden or display is None:
+                continue
+            belongs = False if node in ofResults else _isDrawnOn(node, self._pair)
+            if belongs or (belongs is None and not withUnknown):
                 continue
             self._hidden.append(node)
             if display.GetVisibility():
@@ -198,7 +209,7 @@ class Review:
 
     def _giveBackOutlines(self) -> None:
         self.memory.giveBackOutlines()
-        self._outlines, self._hidden = [], []
+        self._outlines, self._hidden, self._pair = [], [], None
 
     def _showSingle(self, tag: str, volumeNode) -> None:
         composite = layout.compositeNode(tag)
@@ -271,6 +282,24 @@ def _segmentationsOfResults() -> list:
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     made = [node for node in nodes if node.GetAttribute(OUTPUT_ATTRIBUTE) is not None]
     return made + [node for table in resultTables(slicer.mrmlScene) for node in Result(table).segmentations]
+
+
+def _isDrawnOn(segmentation, volumes: tuple) -> bool | None:
+    """On one of the volumes, or on an image of its study, as its CT; None where nothing tells."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    reference, study = segmentation.GetNodeReference(role), _study(segmentation)
+    there = [node for node in volumes if node is not None]
+    if reference is None and study is None:
+        return None
+    return reference in there or (study is not None and study in [_study(node) for node in there])
+
+
+def _study(node) -> int | None:
+    """The subject hierarchy's item of the study that a node belongs to."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node)
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
+    return (hierarchy.GetItemAncestorAtLevel(item, level) or None) if item else None
 
 
 def _isThere(node) -> bool:

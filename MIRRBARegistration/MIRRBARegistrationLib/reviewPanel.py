@@ -174,6 +174,10 @@ class ReviewPanel:
     def hideNew(self) -> None:
         self._review.hideNew()
 
+    def isUnder(self, node) -> bool:
+        """Whether the node is the transform of the result that is shown."""
+        return self._result is not None and node is self._result.transform
+
     def rememberLayout(self) -> None:
         """A scene goes or comes, perhaps with a review layout of its own."""
         self._review.memory.rememberLayout()
