@@ -117,7 +117,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[tuple[Any, str], Any]]] = {
     "window 5": ("default", {"window": 5}, {}),
     "window 9": ("default", {"window": 9}, {}),
     "fast": ("fast", {}, {}),
-    "the voxels of fast": ("default", {"voxel_share": 0.25}, {}),
+    "the voxels of fast": ("default", {"voxel_share": 0.4}, {}),
     "the image's own grid": ("default", {}, {(schedule, "FINER"): 1.0}),
     "linear sampling": ("default", {}, {(images, "_resampled"): linear}),
     "no affine start": ("default", {"init": "none"}, {}),

@@ -91,7 +91,7 @@ PRESETS: dict[str, Preset] = dict(
             "As default, on a coarser grid and in fewer steps.",
             8,
             start=(60, 60, 60, 30),
-            voxel_share=0.25,
+            voxel_share=0.4,
             stop_level=0,
         ),
         _paper("mirrba", "The paper's method: a three-level network optimised from scratch on the pair."),
