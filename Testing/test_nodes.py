@@ -459,23 +459,6 @@ def test_a_given_output_volume_is_taken_out_of_its_parent(application, tmp_path)
     assert mine.GetParentTransformNode() is None
 
 
-def test_a_given_output_stays_in_its_folder(application, tmp_path):
-    image = blobs()
-    fixed, moving, mine, loose = (
-        load(application, image, tmp_path, name) for name in ("fixed", "moving", "mine", "loose")
-    )
-    hierarchy = application.subjectHierarchy
-    study, folder = (
-        hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), name) for name in ("follow-up study", "my results")
-    )
-    nodes.placeUnder(fixed, study)
-    nodes.placeUnder(mine, folder)
-    nodes.placeUnder(loose, hierarchy.GetSceneItemID())
-    for node in (mine, loose):
-        nodes.placeVolume(nodes.readVolume(tmp_path / "moving.nrrd"), node, fixed, moving)
-    assert [hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (mine, loose)] == [folder, study]
-
-
 def test_the_warped_volume_of_a_reviewed_one_gets_the_user_s_colours_back(application, tmp_path):
     """The moving volume is magenta when it is registered again; what the user had is kept on its display node."""
     fixed, moving = (load(application, blobs(), tmp_path, name) for name in ("follow-up", "baseline"))

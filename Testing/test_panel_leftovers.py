@@ -1,5 +1,7 @@
 """What one result, run or scene leaves behind when another comes, or another module: nothing that misleads."""
 
+import types
+
 import pytest
 import slicer
 from panel_user import LONG, a_segment, shownVolumes
@@ -62,26 +64,65 @@ def aSegmentation(name, volume=None):
     return node
 
 
-def test_only_what_is_drawn_on_the_pair_stays_while_its_result_is_looked_at(user):
+def test_only_what_is_drawn_on_the_follow_up_stays_while_a_result_is_looked_at(user):
     from MIRRBARegistrationLib.guess import OUTPUT_ATTRIBUTE
 
     pair = user.loadsAPair()
     organs = aSegmentation("Organs", pair.followUpVolume)
     others = [
         aSegmentation("Another patient's", anotherPatient(user, pair)),
+        aSegmentation("Of the baseline, which is not where it was", pair.baselineVolume),
         aSegmentation("From a file"),
         aSegmentation("Warped by a script", pair.followUpVolume),
     ]
-    others[2].SetAttribute(OUTPUT_ATTRIBUTE, "1")
+    others[-1].SetAttribute(OUTPUT_ATTRIBUTE, "1")
     user.getsAResult(pair)
-    assert [seen(node) for node in (organs, *others)] == [True, False, False, False]
+    assert [seen(node) for node in (organs, *others)] == [True, False, False, False, False]
     for node in others:
         node.GetDisplayNode().SetVisibility(True)  # the user asks for them
     user.clicks(user.ui.beforeButton)
     user.getsAResult(pair)
-    assert [seen(node) for node in (organs, *others)] == [True, True, True, True]
+    assert all(seen(node) for node in (organs, *others))
+    runsUntilThePreview(user)
+    cancels(user)
+    assert all(seen(node) for node in (organs, *others))
     user.widget.exit()
-    assert [seen(node) for node in (organs, *others)] == [True, True, True, True]
+    assert all(seen(node) for node in (organs, *others))
+
+
+def test_what_is_drawn_on_the_warped_baseline_is_drawn_on_the_follow_up(user):
+    pair = user.loadsAPair()
+    result = user.getsAResult(pair)
+    user.widget.exit()
+    drawn = aSegmentation("Drawn in another module", result.volume)
+    user.widget.enter()
+    assert seen(drawn)
+
+
+def test_a_follow_up_s_own_segments_stay_also_where_another_result_has_them(user):
+    pair = user.loadsAPair()
+    user.getsAResult(pair)
+    withoutIt = types.SimpleNamespace(**{**vars(pair), "followUpSegmentation": None})
+    user.getsAResult(withoutIt)
+    assert seen(pair.followUpSegmentation)
+
+
+def test_in_another_layout_nothing_is_hidden_until_the_review_is_there_again(user):
+    from MIRRBARegistrationLib import layout
+
+    pair = user.loadsAPair()
+    ofStudy = aSegmentation("Of the study")
+    user.getsAResult(pair)
+    layout.setArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    another = anotherPatient(user, pair)
+    theirs = aSegmentation("Theirs", another)
+    user.application.processEvents(50)
+    assert seen(theirs)
+    slicer.mrmlScene.RemoveNode(pair.baselineVolume)
+    user.application.processEvents(50)
+    user.clicks(user.ui.beforeButton)
+    assert not seen(theirs)
+    assert not seen(ofStudy)
 
 
 def test_what_was_drawn_on_another_image_of_the_study_stays(user):
@@ -98,7 +139,7 @@ def test_what_was_drawn_on_another_image_of_the_study_stays(user):
     for node, study in zip(ofCT, studies, strict=True):
         placeUnder(node, study)
     user.getsAResult(pair)
-    assert [seen(node) for node in ofCT] == [True, True, False]
+    assert [seen(node) for node in ofCT] == [False, True, False]
 
 
 def test_what_was_hidden_is_there_where_it_belongs(user):

@@ -300,15 +300,13 @@ def _copySegmentVisibility(source, target) -> None:
 
 
 def _inScene(read, target, fixedVolume, name: str):
-    """The target, or else the read node added to the scene; no parent transform; beside the fixed volume, unless the
-    user has put it into a folder."""
+    """The target, or else the read node added to the scene; no parent transform; beside the fixed volume."""
     scene = fixedVolume.GetScene()
     if target is None:
         read.SetName(scene.GenerateUniqueName(name))
         target = scene.AddNode(read)
     target.SetAndObserveTransformNodeID(None)
-    if not _isInFolder(target):
-        placeBeside(target, fixedVolume)
+    placeBeside(target, fixedVolume)
     return target
 
 
@@ -320,12 +318,6 @@ def placeBeside(node, volumeNode) -> None:
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(volumeNode)
     placeUnder(node, hierarchy.GetItemParent(item) if item else hierarchy.GetSceneItemID())
-
-
-def _isInFolder(node) -> bool:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node)
-    return bool(item) and hierarchy.GetItemParent(item) != hierarchy.GetSceneItemID()
 
 
 def placeUnder(node, parent: int) -> int:

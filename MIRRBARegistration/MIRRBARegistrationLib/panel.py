@@ -175,7 +175,9 @@ class Panel(VTKObservationMixin):
             self.review.open()
         self.propagate.showTask(task)
 
-    def _showResult(self) -> None:
-        """An earlier one, if there is one, where a preview was."""
-        if self.isEntered and layout.isShown():
+    def _showResult(self) -> bool:
+        """An earlier one, if there is one, where a preview was; whether there is."""
+        isShown = self.isEntered and layout.isShown() and self.parameters.result is not None
+        if isShown:
             self.review.show()
+        return isShown

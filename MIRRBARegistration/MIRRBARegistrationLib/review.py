@@ -103,10 +103,13 @@ class Review:
         self._showOutlines([outline for outline in outlines if _isThere(outline[0])], pair)
 
     def endPreview(self) -> None:
-        """No result came of it: everything looks as it did."""
+        """No result came of it: volumes and layout look as they did. Outlines wait for an earlier result."""
         self.memory.giveBackDisplays()
-        self._giveBackOutlines()
         self.memory.giveBackLayout()
+
+    def giveBackOutlines(self) -> None:
+        self.memory.giveBackOutlines()
+        self._outlines, self._hidden, self._pair = [], [], None
 
     def showPair(self, fixedVolume, movingVolume) -> None:
         """Just the two volumes: a view whose volume is removed would choose another by itself."""
@@ -125,7 +128,7 @@ class Review:
         """Volumes look and lie as they did; the overlay, which adds two colours, shows the follow-up alone."""
         self.memory.giveBackDisplays()
         self.memory.giveBackPlaces()
-        self._giveBackOutlines()
+        self.giveBackOutlines()
         self._showGrid(None, False)
         self.memory.giveBackCrosshair()
         composite = layout.compositeNode(layout.OVERLAY)
@@ -163,9 +166,10 @@ class Review:
         """Those that belong to what is shown; until that changes, the user may show others."""
         isAnotherPair = pair != self._pair
         if outlines == self._outlines and not isAnotherPair:
+            self.hideNew()
             return
         if isAnotherPair:
-            self._giveBackOutlines()  # what was hidden may be of this one
+            self.giveBackOutlines()  # what was hidden may be of this one
         self._outlines, self._pair = outlines, pair
         shown = [node for node, *_ in outlines]
         self._hidden = [node for node in self._hidden if node not in shown]
@@ -182,17 +186,20 @@ class Review:
 
     def hideNew(self) -> None:
         """What has come to the scene since, and is of another result or image. A file that says nothing stays."""
-        if self._pair is not None:
+        if self._pair is not None and layout.isShown():
             self._hideOthers(False)
 
     def _hideOthers(self, withUnknown: bool) -> None:
-        """Also those of which nobody knows on what they were drawn, where asked."""
+        """All that was not drawn on the follow-up: what was drawn on the baseline does not follow it. Also those of
+        which nobody knows on what they were drawn, where asked."""
         shown, ofResults = [node for node, *_ in self._outlines], _segmentationsOfResults()
         for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
             display = node.GetDisplayNode()
             if node in shown or node in self._hidden or display is None:
                 continue
-            belongs = False if node in ofResults else _isDrawnOn(node, self._pair)
+            belongs = _isDrawnOn(node, self._pair[0])
+            if node.GetAttribute(OUTPUT_ATTRIBUTE) is not None or (belongs is None and node in ofResults):
+                belongs = False
             if belongs or (belongs is None and not withUnknown):
                 continue
             self._hidden.append(node)
@@ -206,10 +213,6 @@ class Review:
             if node is not None and node.GetScene() is not None:
                 _setGrid(node, isVisible and node is transform)
         self._gridOf = transform if isVisible else None
-
-    def _giveBackOutlines(self) -> None:
-        self.memory.giveBackOutlines()
-        self._outlines, self._hidden, self._pair = [], [], None
 
     def _showSingle(self, tag: str, volumeNode) -> None:
         composite = layout.compositeNode(tag)
@@ -278,20 +281,24 @@ def _outlines(result: Result, before: bool) -> list[tuple]:
 
 
 def _segmentationsOfResults() -> list:
-    """What registrations have made, also those of a script, and what they were made of."""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    made = [node for node in nodes if node.GetAttribute(OUTPUT_ATTRIBUTE) is not None]
-    return made + [node for table in resultTables(slicer.mrmlScene) for node in Result(table).segmentations]
+    return [node for table in resultTables(slicer.mrmlScene) for node in Result(table).segmentations]
 
 
-def _isDrawnOn(segmentation, volumes: tuple) -> bool | None:
-    """On one of the volumes, or on an image of its study, as its CT; None where nothing tells."""
+def _isDrawnOn(segmentation, followUp) -> bool | None:
+    """On the volume, on what was warped onto it, or on an image of its study, as its CT; None where nothing tells."""
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     reference, study = segmentation.GetNodeReference(role), _study(segmentation)
-    there = [node for node in volumes if node is not None]
     if reference is None and study is None:
         return None
-    return reference in there or (study is not None and study in [_study(node) for node in there])
+    if not _isThere(followUp):
+        return False
+    return _unwarped(reference) is followUp or (study is not None and study == _study(followUp))
+
+
+def _unwarped(volume):
+    """The follow-up that a warped baseline lies on; of any other volume itself."""
+    results = [Result(table) for table in resultTables(slicer.mrmlScene)] if volume is not None else []
+    return next((result.fixedVolume for result in results if result.volume is volume), volume)
 
 
 def _study(node) -> int | None:

@@ -40,7 +40,7 @@ class RunPanel:
         startProcess: Callable,
         review: Review,
         onTask: Callable[[Task], None],
-        showResult: Callable[[], None],
+        showResult: Callable[[], bool],
         isEntered: Callable[[], bool],
     ) -> None:
         self.queue: RunQueue | None = None
@@ -226,14 +226,16 @@ class RunPanel:
     def _giveBackViews(self) -> None:
         """Nothing came of it: the views are as they were."""
         self._review.endPreview()
-        self._showResult()
+        if not self._showResult():
+            self._review.giveBackOutlines()
 
     def _endPreview(self) -> None:
         """The user does not want it any longer."""
         task = self.queue.current if self.queue is not None else None
         self._removePreview(task.request.inputs if task is not None else None)
         self._review.endPreview()
-        self._showResult()
+        if not self._showResult():
+            self._review.giveBackOutlines()
 
     def _endTakenOut(self) -> None:
         if any(task.state is TaskState.DONE for task in self.queue.tasks):
