@@ -89,7 +89,7 @@ PRESETS: dict[str, Preset] = dict(
         _ours(
             "fast",
             "As default, on a coarser grid and in fewer steps.",
-            8,
+            10,
             start=(60, 60, 60, 30),
             voxel_share=0.4,
             stop_level=0,
