@@ -1,7 +1,7 @@
 """What each idea of our presets brings: one taken away at a time.   python benchmarks/ablation.py -o FOLDER
 
-On made pairs that were used for choosing nothing but the clip at 10 (docs/performance.md). Means over the pairs, and
-which of them differ from the preset's own; the variants of a pair run one after the other.
+On made pairs that were used for choosing nothing but the clip at 10, and four of them the voxels of `fast`. Means over
+the pairs, and which of them differ from the preset's own; the variants of a pair run one after the other.
 """
 
 from __future__ import annotations
