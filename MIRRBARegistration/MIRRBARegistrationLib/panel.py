@@ -121,8 +121,9 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None and not self._isImporting:
             forgetNode(self.parameters, node)
             isVolume = node.IsA("vtkMRMLVolumeNode") and not node.GetHideFromEditors()
-            if isVolume or self.review.isUnder(node):
-                self._areViewsLost = True  # rows move in the views' lists, and their selectors choose again
+            # rows move in the views' lists, and their selectors choose again; what lay under a transform moves
+            if isVolume or self.review.isShownThrough(node):
+                self._areViewsLost = True
 
     def _onSceneChanged(self, caller, event) -> None:
         """Nodes come in many pieces: look once, when the application has time."""

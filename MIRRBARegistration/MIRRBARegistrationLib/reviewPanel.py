@@ -174,7 +174,7 @@ class ReviewPanel:
     def hideNew(self) -> None:
         self._review.hideNew()
 
-    def isUnder(self, node) -> bool:
+    def isShownThrough(self, node) -> bool:
         """Whether the node is the transform of the result that is shown."""
         return self._result is not None and node is self._result.transform
 
